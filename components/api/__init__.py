@@ -1,0 +1,1 @@
+"""What is said: kinds, objects, schemas, selectors, patches, errors. Pure, no I/O."""

@@ -1,0 +1,1 @@
+"""How components live and talk: process, client, informers, work queues, reconcile loops."""

@@ -1,0 +1,27 @@
+"""One frozen object that says how a component shows itself; built once by machinery/process.py and handed to constructors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kubeglass.logging.klog import Logger
+from kubeglass.telemetry.health import Health
+from kubeglass.telemetry.metrics.registry import Registry
+from kubeglass.telemetry.tracing.tracer import Tracer
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Everything a component needs to be seen: log, metrics, tracer, health.
+
+    Each component has its own, even when two share a process.
+    """
+
+    log: Logger
+    metrics: Registry
+    tracer: Tracer
+    health: Health
+
+    def named(self, name: str) -> Telemetry:
+        """The same telemetry for a part of the component: its log lines carry `logger=name`."""
+        return replace(self, log=self.log.with_name(name))
