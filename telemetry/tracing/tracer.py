@@ -1,0 +1,375 @@
+"""Tracer and Span: what components call to say what they are doing.
+
+A span that is not sampled, and every span of a tracer that is off, costs almost nothing and still hands its context on.
+Ended spans go to a sink (exporter.py); encoding, sanitizing and sending happen there, never in the caller's time.
+The sampler is the SDK's ParentBased(TraceIdRatioBased) with Go's decision rule.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import Token
+from typing import Any, Protocol
+
+import msgspec
+
+from kubeglass.logging import correlation
+from kubeglass.telemetry.tracing.context import INVALID, SpanContext, active, current_context
+
+INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5  # the wire values of OTLP's SpanKind
+UNSET, OK, ERROR = 0, 1, 2  # the wire values of OTLP's StatusCode
+
+ATTRIBUTE_LIMIT = EVENT_LIMIT = LINK_LIMIT = 128
+
+CURRENT = SpanContext(0, 0)
+"""Default of `parent`: the active span. None asks for a new trace."""
+
+Attributes = Mapping[str, Any]
+
+
+class Link(msgspec.Struct, frozen=True, gc=False):
+    """A cause that is not the parent."""
+
+    context: SpanContext
+    attributes: Attributes = {}
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """Something that happened at one moment of a span."""
+
+    time_ns: int
+    name: str
+    attributes: Attributes
+
+
+class Scope(msgspec.Struct, frozen=True, gc=False):
+    """The instrumentation scope: who made the span."""
+
+    name: str
+    version: str = ""
+
+
+class Sink(Protocol):
+    """Where ended spans go."""
+
+    def offer(self, span: RecordedSpan) -> None:
+        """Take the span or drop it and count; never block, never raise."""
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Send until cancelled, then flush."""
+
+    async def flush(self, timeout_seconds: float) -> bool:
+        """Send what waits; whether all of it was sent in time."""
+
+
+class Span:
+    """A span nobody records: it only carries its context. The recorded one below has the same methods."""
+
+    __slots__ = ("_log_token", "_token", "context")
+
+    context: SpanContext
+
+    def __init__(self, context: SpanContext) -> None:
+        self.context = context
+
+    @property
+    def recording(self) -> bool:
+        """Whether attributes and events are kept; guard expensive ones with it."""
+        return False
+
+    def set(self, key: str, value: Any) -> None:
+        """Set one attribute: str, bool, int, float, bytes, or a sequence or mapping of those. None is ignored."""
+
+    def update(self, attributes: Attributes) -> None:
+        """Set several attributes."""
+
+    def rename(self, name: str) -> None:
+        """Give the span the name that only became known later."""
+
+    def event(self, name: str, /, **attributes: Any) -> None:
+        """Note a moment."""
+
+    def link(self, context: SpanContext, attributes: Attributes | None = None) -> None:
+        """Name one more cause."""
+
+    def record_exception(self, error: BaseException) -> None:
+        """Note `error` as an `exception` event; the status stays as it is."""
+
+    def error(self, message: str) -> None:
+        """Set the status to Error."""
+
+    def ok(self) -> None:
+        """Set the status to Ok, which later errors do not change."""
+
+    def end(self, end_ns: int | None = None) -> None:
+        """Finish. Only the first call counts."""
+
+    def __enter__(self) -> Span:
+        context = self.context
+        self._token: Token[Span | None] = active.set(self)
+        self._log_token = correlation.current.set((f"{context.trace_id:032x}", f"{context.span_id:016x}"))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        correlation.current.reset(self._log_token)
+        active.reset(self._token)
+
+
+class _Off(Span):
+    """The span of a tracer that is off: shared by all, changes nothing, lets an outer context pass through."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def context(self) -> SpanContext:  # type: ignore[override]
+        return current_context() or INVALID
+
+    def __enter__(self) -> Span:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        pass
+
+
+OFF = _Off()
+
+
+class RecordedSpan(Span):
+    """A sampled span. Fields are read by the exporter after `end`."""
+
+    __slots__ = (
+        "_sink",
+        "attributes",
+        "dropped_attributes",
+        "dropped_events",
+        "dropped_links",
+        "end_ns",
+        "events",
+        "kind",
+        "links",
+        "message",
+        "name",
+        "parent",
+        "scope",
+        "start_ns",
+        "status",
+    )
+
+    def __init__(
+        self,
+        context: SpanContext,
+        parent: SpanContext | None,
+        name: str,
+        kind: int,
+        start_ns: int,
+        attributes: dict[str, Any],
+        scope: Scope,
+        sink: Sink,
+    ) -> None:
+        self.context = context
+        self.parent = parent
+        self.name = name
+        self.kind = kind
+        self.start_ns = start_ns
+        self.end_ns = 0
+        self.attributes = attributes
+        self.events: list[Event] | None = None
+        self.links: list[Link] | None = None
+        self.status = UNSET
+        self.message = ""
+        self.dropped_attributes = self.dropped_events = self.dropped_links = 0
+        self.scope = scope
+        self._sink = sink
+
+    @property
+    def recording(self) -> bool:
+        return not self.end_ns
+
+    def set(self, key: str, value: Any) -> None:
+        if value is None or self.end_ns:
+            return
+        if len(self.attributes) >= ATTRIBUTE_LIMIT and key not in self.attributes:
+            self.dropped_attributes += 1
+        else:
+            self.attributes[key] = value
+
+    def update(self, attributes: Attributes) -> None:
+        for key, value in attributes.items():
+            self.set(key, value)
+
+    def rename(self, name: str) -> None:
+        if not self.end_ns:
+            self.name = name
+
+    def event(self, name: str, /, **attributes: Any) -> None:
+        self._add_event(Event(time.time_ns(), name, attributes))
+
+    def _add_event(self, event: Event) -> None:
+        if self.end_ns:
+            return
+        if self.events is None:
+            self.events = [event]
+        elif len(self.events) < EVENT_LIMIT:
+            self.events.append(event)
+        else:
+            self.dropped_events += 1
+
+    def link(self, context: SpanContext, attributes: Attributes | None = None) -> None:
+        if self.end_ns or not context.valid:
+            return
+        if self.links is None:
+            self.links = []
+        if len(self.links) < LINK_LIMIT:
+            self.links.append(Link(context, attributes or {}))
+        else:
+            self.dropped_links += 1
+
+    def record_exception(self, error: BaseException) -> None:
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        stack = "".join(traceback.format_exception(kind, error, error.__traceback__))
+        described = {"exception.type": name, "exception.message": str(error), "exception.stacktrace": stack}
+        self._add_event(Event(time.time_ns(), "exception", described))
+
+    def error(self, message: str) -> None:
+        if self.status != OK and not self.end_ns:
+            self.status, self.message = ERROR, message
+
+    def ok(self) -> None:
+        if not self.end_ns:
+            self.status, self.message = OK, ""
+
+    def end(self, end_ns: int | None = None) -> None:
+        if self.end_ns:
+            return
+        self.end_ns = max(end_ns or time.time_ns(), self.start_ns)
+        self._sink.offer(self)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        correlation.current.reset(self._log_token)
+        active.reset(self._token)
+        if isinstance(error, Exception):  # a cancelled task is no failure of what it did
+            self.record_exception(error)
+            if self.status == UNSET:
+                self.error(f"{type(error).__name__}: {error}")
+        self.end()
+
+
+class Tracer:
+    """Makes the spans of one component, in one scope.
+
+    `fraction` of the new traces is sampled, children follow their parent. Without a sink the tracer is off.
+    """
+
+    __slots__ = ("_bits", "_bound", "scope", "sink")
+
+    def __init__(
+        self,
+        sink: Sink | None = None,
+        *,
+        fraction: float = 1.0,
+        scope: Scope = Scope("kubeglass"),
+        bits: Callable[[int], int] = random.getrandbits,
+    ) -> None:
+        self.sink = sink
+        self.scope = scope
+        self._bound = int(fraction * (1 << 63))
+        self._bits = bits
+
+    @property
+    def enabled(self) -> bool:
+        """Whether spans can be recorded at all."""
+        return self.sink is not None
+
+    def named(self, scope: str, version: str = "") -> Tracer:
+        """The same tracer for another instrumentation scope."""
+        other = Tracer(self.sink, scope=Scope(scope, version), bits=self._bits)
+        other._bound = self._bound
+        return other
+
+    def span(
+        self,
+        name: str,
+        *,
+        kind: int = INTERNAL,
+        attributes: Attributes | None = None,
+        parent: SpanContext | None = CURRENT,
+        links: Sequence[Link | SpanContext] = (),
+        start_ns: int | None = None,
+        sampled: bool | None = None,
+    ) -> Span:
+        """A started span. `with` activates it and ends it, recording an exception as Error; else call `end`.
+
+        `sampled` overrides the sampler, for spans whose cause is a link (see causality.py).
+        """
+        sink = self.sink
+        if sink is None:
+            return OFF if parent is None or parent is CURRENT else Span(parent)
+        if parent is CURRENT:
+            parent = current_context()
+        context = self._context(parent, sampled)
+        if not context.sampled:
+            return Span(context)
+        span = RecordedSpan(
+            context,
+            parent,
+            name,
+            kind,
+            start_ns or time.time_ns(),
+            dict(attributes) if attributes else {},
+            self.scope,
+            sink,
+        )
+        for link in links:
+            if isinstance(link, Link):
+                span.link(link.context, link.attributes)
+            else:
+                span.link(link)
+        return span
+
+    start = span
+    """The same call, named for callers that end the span themselves."""
+
+    def _context(self, parent: SpanContext | None, sampled: bool | None) -> SpanContext:
+        span_id = self._bits(64) or 1
+        if parent is not None and parent.trace_id:
+            keep = parent.sampled if sampled is None else sampled
+            return SpanContext(parent.trace_id, span_id, keep, False, parent.state, parent.baggage)
+        trace_id = self._bits(128) or 1
+        keep = ratio_samples(trace_id, self._bound) if sampled is None else sampled
+        return SpanContext(trace_id, span_id, keep)
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Export until cancelled. A tracer that is off has nothing to run and returns."""
+        if self.sink is None:
+            started()
+        else:
+            await self.sink.run(started)
+
+    async def flush(self, timeout_seconds: float = 5.0) -> bool:
+        """Send what waits; whether all of it was sent in time."""
+        return self.sink is None or await self.sink.flush(timeout_seconds)
+
+
+def ratio_samples(trace_id: int, bound: int) -> bool:
+    """Go's TraceIDRatioBased: the low 8 bytes shifted right by one, against ratio x 2^63."""
+    return (trace_id & 0xFFFFFFFFFFFFFFFF) >> 1 < bound
+
+
+def current_span() -> Span:
+    """The active span; outside any, one that does nothing."""
+    return active.get() or OFF
+
+
+@contextmanager
+def use(context: SpanContext) -> Iterator[None]:
+    """Act in `context` without a span of one's own: what starts inside is its child, headers carry it on."""
+    with Span(context):
+        yield
