@@ -1,0 +1,1 @@
+"""Revisioned storage behind one protocol, and the watch cache that serves every read."""

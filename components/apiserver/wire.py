@@ -1,0 +1,211 @@
+"""Request and Response: the values that filters and handlers pass, free of any HTTP library.
+
+A handler answers with a Response. One that streams (watch, logs) or takes the connection over (exec, port-forward)
+first asks the request's `exchange` for the stream and returns a Response that says `sent`; so every filter sees the
+whole life of a request between its call and its return, and measures it.
+The sockets live in listener.py; `LocalExchange` is their in-process twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from kubeglass.components.api.errors import ApiError, RequestEntityTooLarge
+from kubeglass.components.api.user import UserInfo
+from kubeglass.components.apiserver.requestinfo import RequestInfo
+
+MAX_BODY_BYTES = 3 * 1024 * 1024
+JSON = "application/json"
+ANONYMOUS = UserInfo(name="system:anonymous", groups=("system:unauthenticated",))
+
+
+class Stream(Protocol):
+    """The open body of a response."""
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the peer is slow. Raises ConnectionError when it has gone."""
+
+    async def closed(self) -> None:
+        """Return when the peer has gone."""
+
+
+class Tunnel(Protocol):
+    """A connection that was taken over: raw bytes both ways, starting with the response head."""
+
+    async def read(self) -> bytes:
+        """The next bytes from the client, b"" at its end."""
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the client is slow."""
+
+
+class Exchange(Protocol):
+    """The connection side of one request."""
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises RequestEntityTooLarge."""
+
+    async def open(self, status: int, headers: Mapping[str, str]) -> Stream:
+        """Send the head of a streamed response."""
+
+    def take_over(self) -> Tunnel:
+        """Hand out the raw connection; nothing else may be sent afterwards."""
+
+
+@dataclass(slots=True)
+class Request:
+    """One request on its way in; filters fill the second half."""
+
+    method: str
+    path: str
+    query_string: str
+    headers: Mapping[str, str]
+    """Case-insensitive."""
+    peer: str
+    """`host:port` of the client."""
+    exchange: Exchange
+    received: float
+    """When it arrived, by the loop's clock."""
+    received_ns: int = 0
+    """When it arrived, nanoseconds since the epoch."""
+    client_certificate: bytes | None = None
+    """DER of the certificate the client presented in the TLS handshake."""
+    host: str = ""
+
+    info: RequestInfo = RequestInfo("", "")
+    user: UserInfo = ANONYMOUS
+    audit_id: str = ""
+    log_values: dict[str, object] = field(default_factory=dict)
+    """What filters and handlers add to the access log line, in order."""
+    response_headers: dict[str, str] = field(default_factory=dict)
+    """What filters add to the response, streamed ones included."""
+    warnings: list[str] = field(default_factory=list)
+    """Texts for `Warning` headers."""
+    not_counted_seconds: float = 0.0
+    """Time spent in webhooks and in the queue, which the SLI duration leaves out."""
+    _query: dict[str, list[str]] | None = None
+    _body: bytes | None = None
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The decoded query parameters."""
+        if self._query is None:
+            self._query = parse_qs(self.query_string, keep_blank_values=True) if self.query_string else {}
+        return self._query
+
+    def param(self, name: str, default: str = "") -> str:
+        """The first value of a query parameter."""
+        values = self.query.get(name)
+        return values[0] if values else default
+
+    @property
+    def uri(self) -> str:
+        """Path and query as they were sent."""
+        return f"{self.path}?{self.query_string}" if self.query_string else self.path
+
+    async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
+        """The body, read once. Raises RequestEntityTooLarge."""
+        if self._body is None:
+            self._body = await self.exchange.read(limit)
+        return self._body
+
+    async def stream(self, status: int, headers: Mapping[str, str]) -> Stream:
+        """Start a streamed response with the headers that filters asked for."""
+        return await self.exchange.open(status, {**self.response_headers, **warning_headers(self.warnings), **headers})
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer. `sent` says that the body already went out through the exchange."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = JSON
+    headers: MutableMapping[str, str] = field(default_factory=dict)
+    sent: bool = False
+    hijacked: bool = False
+    size: int = 0
+    """Bytes that were streamed; `len(body)` otherwise."""
+
+    @property
+    def body_size(self) -> int:
+        """How many bytes of body the client gets."""
+        return self.size if self.sent else len(self.body)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+Filter = Callable[[Request, Handler], Awaitable[Response]]
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """Any JSON-able value as a response, newline-ended as upstream writes it."""
+    return Response(status, msgspec.json.encode(value) + b"\n")
+
+
+def error_response(error: ApiError) -> Response:
+    """The Status of an error, with `Retry-After` where it says so."""
+    response = json_response(error.status(), error.status_code)
+    if error.retry_after_seconds:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def text_response(text: str, status: int = 200) -> Response:
+    """A plain-text response."""
+    return Response(status, text.encode(), "text/plain; charset=utf-8")
+
+
+def warning_headers(warnings: list[str]) -> dict[str, str]:
+    """The `Warning` header; several warnings are one comma-separated value, as RFC 9110 allows."""
+    unique = dict.fromkeys(warnings)
+    return {"Warning": ", ".join(f"299 - {_quoted(text)}" for text in unique)} if unique else {}
+
+
+def too_large(limit: int) -> RequestEntityTooLarge:
+    """What a body over the limit is answered with."""
+    return RequestEntityTooLarge(f"Request entity too large: limit is {limit}")
+
+
+def decoded_path(raw: str) -> str:
+    """The path with percent-escapes resolved."""
+    return unquote(raw) if "%" in raw else raw
+
+
+def _quoted(text: str) -> str:
+    plain = "".join(character if character >= " " else " " for character in text)
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class LocalExchange:
+    """The in-process twin of a connection: a body given, a response collected."""
+
+    def __init__(self, body: bytes = b"") -> None:
+        self.body = body
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.written = bytearray()
+
+    async def read(self, limit: int) -> bytes:
+        if len(self.body) > limit:
+            raise too_large(limit)
+        return self.body
+
+    async def open(self, status: int, headers: Mapping[str, str]) -> Stream:
+        self.status, self.headers = status, dict(headers)
+        return self
+
+    async def write(self, data: bytes) -> None:
+        self.written += data
+
+    async def closed(self) -> None:
+        import asyncio
+
+        await asyncio.Event().wait()
+
+    def take_over(self) -> Tunnel:
+        raise ConnectionError("an in-process request has no connection to take over")
