@@ -1,0 +1,152 @@
+"""Families as text: the Prometheus text format 0.0.4 and OpenMetrics 1.0, written in small blocks.
+
+Sample lines are spelled the same in both (Go's spelling, `le="1"` and not `le="1.0"`), so a series keeps its identity
+whichever format a scraper picks; OpenMetrics adds exemplars, its own TYPE names and `# EOF`.
+Answers to github.com/prometheus/common/expfmt (text_create.go, openmetrics_create.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, Final
+
+from kubeglass.telemetry.metrics.families import Collected, Point
+from kubeglass.telemetry.metrics.instruments import (
+    CounterChild,
+    CounterInstrument,
+    Exemplar,
+    GaugeChild,
+    GaugeInstrument,
+    HistogramChild,
+    HistogramInstrument,
+    Instrument,
+)
+from kubeglass.telemetry.metrics.spelling import help_line, histogram_template, number
+
+Family = Instrument[Any] | Collected
+
+SCALARS_PER_BLOCK: Final = 500
+HISTOGRAMS_PER_BLOCK: Final = 20
+
+
+def text(families: Iterable[Family]) -> Iterator[str]:
+    """Blocks of text format 0.0.4. A caller may do other work between two blocks."""
+    for family in families:
+        header = f"# HELP {family.row.name} {help_line(family.help)}\n# TYPE {family.row.name} {family.row.type}\n"
+        yield from _headed(header, _blocks(family, exemplars=False))
+
+
+def openmetrics(families: Sequence[Family]) -> Iterator[str]:
+    """Blocks of OpenMetrics 1.0, closed by `# EOF`."""
+    names = {family.row.name for family in families}
+    for family in families:
+        name, kind = _openmetrics_name(family, names)
+        header = f"# HELP {name} {help_line(family.help, quotes=True)}\n# TYPE {name} {kind}\n"
+        yield from _headed(header, _blocks(family, exemplars=kind != "unknown"))
+    yield "# EOF\n"
+
+
+def _openmetrics_name(family: Family, taken: set[str]) -> tuple[str, str]:
+    """Family name and type; OpenMetrics has no counter whose samples are not called family name plus `_total`."""
+    name, kind = family.row.name, family.row.type
+    if kind != "counter":
+        return name, kind
+    short = name.removesuffix("_total")
+    return (name, "unknown") if short == name or short in taken else (short, "counter")
+
+
+def _headed(header: str, blocks: Iterator[str]) -> Iterator[str]:
+    """The header in front of the first block; nothing when there is none: a family without series is not exposed."""
+    for block in blocks:
+        yield header + block
+        header = ""
+
+
+def _blocks(family: Family, *, exemplars: bool) -> Iterator[str]:
+    if isinstance(family, Collected):
+        return _points(family.points)
+    return _WRITERS[type(family)](family, exemplars)
+
+
+def _points(points: Sequence[Point]) -> Iterator[str]:
+    for start in range(0, len(points), SCALARS_PER_BLOCK):
+        yield "".join([_point(point) for point in points[start : start + SCALARS_PER_BLOCK]])
+
+
+def _point(point: Point) -> str:
+    if point.timestamp_ms is None:
+        return f"{point.head}{number(point.value)}\n"
+    return f"{point.head}{number(point.value)} {point.timestamp_ms}\n"
+
+
+def _gauges(family: GaugeInstrument, exemplars: bool) -> Iterator[str]:
+    return _scalars(family.in_order())
+
+
+def _counters(family: CounterInstrument, exemplars: bool) -> Iterator[str]:
+    children = family.in_order()
+    if family.hides_zero:
+        children = [child for child in children if child.value]
+    if exemplars and any(child.exemplar for child in children):
+        return _counters_with_exemplars(children)
+    return _scalars(children)
+
+
+def _scalars(children: Sequence[CounterChild | GaugeChild]) -> Iterator[str]:
+    for start in range(0, len(children), SCALARS_PER_BLOCK):
+        yield "".join(
+            [
+                f"{child.head}{value}\n"
+                if (value := child.value).__class__ is int and -1_000_000 < value < 1_000_000
+                else f"{child.head}{number(value)}\n"
+                for child in children[start : start + SCALARS_PER_BLOCK]
+            ]
+        )
+
+
+def _counters_with_exemplars(children: Sequence[CounterChild]) -> Iterator[str]:
+    for start in range(0, len(children), SCALARS_PER_BLOCK):
+        block = children[start : start + SCALARS_PER_BLOCK]
+        yield "".join([f"{child.head}{number(child.value)}{_exemplar(child.exemplar)}\n" for child in block])
+
+
+def _histograms(family: HistogramInstrument, exemplars: bool) -> Iterator[str]:
+    template = histogram_template(family.row.name, family.bounds, labelled=bool(family.row.labels))
+    children = family.in_order()
+    if family.hides_zero:
+        children = [child for child in children if child.count]
+    write = _histogram_with_exemplars if exemplars else _histogram
+    for start in range(0, len(children), HISTOGRAMS_PER_BLOCK):
+        yield "".join([write(template, child) for child in children[start : start + HISTOGRAMS_PER_BLOCK]])
+
+
+def _histogram(template: str, child: HistogramChild) -> str:
+    cumulative = list(accumulate(child.counts))
+    lines = template.replace("\0", child.labels.replace("%", "%%"))
+    return lines % (*cumulative, number(child.sum), cumulative[-1])
+
+
+def _histogram_with_exemplars(template: str, child: HistogramChild) -> str:
+    block = _histogram(template, child)
+    if child.exemplars is None:
+        return block
+    lines = block.splitlines()
+    for index, exemplar in enumerate(child.exemplars):
+        lines[index] += _exemplar(exemplar)
+    return "\n".join(lines) + "\n"
+
+
+def _exemplar(exemplar: Exemplar | None) -> str:
+    if exemplar is None:
+        return ""
+    context, value, seconds = exemplar
+    ids = f'trace_id="{context.trace_hex}",span_id="{context.span_hex}"'
+    return f" # {{{ids}}} {number(value)} {seconds:.3f}"
+
+
+_WRITERS: Final[dict[type, Callable[[Any, bool], Iterator[str]]]] = {
+    CounterInstrument: _counters,
+    GaugeInstrument: _gauges,
+    HistogramInstrument: _histograms,
+}
