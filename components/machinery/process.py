@@ -1,0 +1,299 @@
+"""How a component process lives: read its flags, build its telemetry, lead if it must, run, and leave in good order.
+
+Sinks start first and stop last: telemetry, then the endpoints, then the component. One loop, one root TaskGroup.
+What a component is, is said by its ComponentSpec; this file never knows which one it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from kubeglass import GIT_VERSION
+from kubeglass.components.machinery.access import Access, KubeconfigError, load_kubeconfig
+from kubeglass.components.machinery.client import Client
+from kubeglass.components.machinery.leases import LeaderElector, LeadershipLost, Timing
+from kubeglass.logging import setup as logging_setup
+from kubeglass.logging.klog import Logger
+from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.endpoints import Endpoints
+from kubeglass.telemetry.health import Health
+from kubeglass.telemetry.metrics import options as metrics_options
+from kubeglass.telemetry.metrics.registry import Registry
+from kubeglass.telemetry.tracing import setup as tracing_setup
+
+Started = Callable[[], None]
+_FLUSH_SECONDS = 5.0
+
+
+class Component(Protocol):
+    """A part of a cluster that runs until it is cancelled."""
+
+    async def run(self, started: Started) -> None:
+        """Serve; call `started` once everything works. Cancellation ends it in good order."""
+        ...
+
+
+class ConfigError(Exception):
+    """Flags or files that a component cannot work with. The text says what, why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a component is built from."""
+
+    flags: argparse.Namespace
+    telemetry: Telemetry
+    spec: ComponentSpec
+
+    def client(self, user_agent: str = "") -> Client:
+        """A client for the component's kubeconfig."""
+        return Client(self.access(), self.telemetry, user_agent or self.spec.binary)
+
+    def access(self) -> Access:
+        """The component's kubeconfig. Raises ConfigError."""
+        try:
+            return load_kubeconfig(self.flags.kubeconfig)
+        except KubeconfigError as error:
+            raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSpec:
+    """One row of the table of components."""
+
+    name: str  # `kubeglass NAME`
+    binary: str  # what upstream calls it: kube-scheduler
+    summary: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    build: Callable[[Context], Component]
+    service_name: str = ""  # of its spans; the binary's name by default
+    secure_port: int = 0  # 0: the component serves its own endpoints
+    leader_election: bool = False
+    kubeconfig: bool = True
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in upstream's form: the message, then where help is, exit status 1."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"Error: {message}\nRun '{self.prog} --help' for usage.\n")
+        raise SystemExit(1)
+
+
+def parser_of(spec: ComponentSpec) -> argparse.ArgumentParser:
+    """The flags of a component."""
+    parser = _Parser(prog=f"kubeglass {spec.name}", description=spec.summary, allow_abbrev=False)
+    own = parser.add_argument_group(f"{spec.name} flags")
+    spec.add_flags(own)  # type: ignore[arg-type]  # a group takes flags exactly as a parser does
+    if spec.kubeconfig:
+        connection = parser.add_argument_group("connection flags")
+        connection.add_argument("--kubeconfig", metavar="FILE", default="", help="how to reach the API server")
+    if spec.secure_port:
+        _add_serving_flags(parser, spec.secure_port)
+    if spec.leader_election:
+        _add_leader_flags(parser)
+    tracing = parser.add_argument_group("traces flags")
+    tracing.add_argument("--tracing-config-file", metavar="FILE", default="", help="a TracingConfiguration")
+    logging_setup.add_flags(parser)
+    metrics_options.add_flags(parser)
+    return parser
+
+
+def _add_serving_flags(parser: argparse.ArgumentParser, port: int) -> None:
+    serving = parser.add_argument_group("secure serving flags")
+    serving.add_argument("--bind-address", default="127.0.0.1", metavar="IP", help="address to listen on (%(default)s)")
+    serving.add_argument("--secure-port", type=int, default=port, metavar="PORT", help="HTTPS port (%(default)s)")
+    serving.add_argument("--tls-cert-file", default="", metavar="FILE", help="certificate to serve with")
+    serving.add_argument("--tls-private-key-file", default="", metavar="FILE", help="its key")
+    serving.add_argument("--client-ca-file", default="", metavar="FILE", help="authority of client certificates")
+
+
+def _add_leader_flags(parser: argparse.ArgumentParser) -> None:
+    leader = parser.add_argument_group("leader election flags")
+    leader.add_argument(
+        "--leader-elect",
+        type=lambda text: text.lower() not in ("false", "0"),
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="BOOL",
+        help="work only while holding the lease (%(default)s)",
+    )
+    timing = Timing()
+    for flag, default in (
+        ("--leader-elect-lease-duration", timing.lease_duration_seconds),
+        ("--leader-elect-renew-deadline", timing.renew_deadline_seconds),
+        ("--leader-elect-retry-period", timing.retry_period_seconds),
+    ):
+        leader.add_argument(flag, type=seconds, default=default, metavar="DURATION", help="(%(default)ss)")
+
+
+def seconds(text: str) -> float:
+    """A Go duration such as `1m30s` or `500ms`, in seconds, for flags."""
+    from kubeglass.logging.goduration import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def run_component(spec: ComponentSpec, argv: Sequence[str], on_started: Started = lambda: None) -> int:
+    """Run one component until SIGTERM or SIGINT; the answer is its exit status."""
+    flags = parser_of(spec).parse_args(argv)
+    try:
+        telemetry = build_telemetry(spec, flags)
+    except (ConfigError, ValueError, OSError) as error:
+        sys.stderr.write(f"Error: {spec.name}: {error}\n")
+        return 1
+    log = telemetry.log
+    log.info("Starting", component=spec.binary, version=GIT_VERSION, pid=os.getpid())
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(_run(spec, flags, telemetry, on_started))
+    except* (ConfigError, OSError) as group:
+        for error in group.exceptions:
+            _report(log, spec, _innermost(error))
+        return 1
+    except* LeadershipLost as group:
+        log.error(_innermost(group), "Leaderelection lost")
+        return 1
+    finally:
+        log.flush()
+    return 0
+
+
+def _report(log: Logger, spec: ComponentSpec, error: BaseException) -> None:
+    """A failure goes to the log, and in one line to whoever started the component."""
+    log.error(error, "Failed to run", component=spec.binary)
+    sys.stderr.write(f"Error: {spec.name}: {error}\n")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+def build_telemetry(spec: ComponentSpec, flags: argparse.Namespace) -> Telemetry:
+    """Log, metrics, tracer and health for a component's flags. Raises ConfigError, ValueError or OSError."""
+    log = logging_setup.build(logging_setup.options_from(flags))
+    registry = Registry(metrics_options.options_from(flags).checked())
+    tracing = tracing_setup.load(Path(flags.tracing_config_file)) if flags.tracing_config_file else None
+    tracer = tracing_setup.build_tracer(spec.service_name or spec.binary, tracing, log=log, registry=registry)
+    return Telemetry(log=log, metrics=registry, tracer=tracer, health=Health(registry))
+
+
+async def _run(spec: ComponentSpec, flags: argparse.Namespace, telemetry: Telemetry, on_started: Started) -> None:
+    """The root task: everything a process does is a child of this group."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as sinks:
+        tracer = sinks.create_task(telemetry.tracer.run(lambda: None), name="tracer")
+        try:
+            await _serve(spec, flags, telemetry, on_started, stop)
+        finally:
+            await telemetry.tracer.flush(_FLUSH_SECONDS)
+            tracer.cancel()
+
+
+async def _serve(
+    spec: ComponentSpec, flags: argparse.Namespace, telemetry: Telemetry, on_started: Started, stop: asyncio.Event
+) -> None:
+    context = Context(flags, telemetry, spec)
+    component = spec.build(context)
+    async with asyncio.TaskGroup() as group:
+        tasks = []
+        if spec.secure_port:
+            tasks.append(await start(group, _endpoints(context).run, "endpoints"))
+        if spec.leader_election and flags.leader_elect:
+            tasks.append(group.create_task(_lead(context, group, component, on_started), name=spec.name))
+        else:
+            tasks.append(group.create_task(component.run(on_started), name=spec.name))
+        waiter = group.create_task(stop.wait(), name="signal")
+        await waiter
+        telemetry.log.info("Received termination signal, shutting down", component=spec.binary)
+        for task in reversed(tasks):
+            task.cancel()
+
+
+async def _lead(context: Context, group: asyncio.TaskGroup, component: Component, on_started: Started) -> None:
+    """Wait as a stand-by, then run the component while the lease is held."""
+    flags = context.flags
+    client = context.client(f"{context.spec.binary}/leader-election")
+    identity = f"{socket.gethostname()}_{os.getpid()}"
+    timing = Timing(
+        flags.leader_elect_lease_duration, flags.leader_elect_renew_deadline, flags.leader_elect_retry_period
+    )
+    elector = LeaderElector(client, context.spec.binary, identity, context.telemetry, timing=timing)
+    context.telemetry.health.add("leaderElection", lambda: None)
+    try:
+        await elector.acquire()
+        async with asyncio.TaskGroup() as leading:
+            leading.create_task(elector.renew_forever(), name="leader-election")
+            leading.create_task(component.run(on_started), name=context.spec.name)
+    finally:
+        await elector.release()
+        await client.close()
+
+
+def _endpoints(context: Context) -> Endpoints:
+    """The HTTPS endpoints of a component that has no server of its own."""
+    from kubeglass.components.machinery.delegation import DelegatedAuthorizer
+
+    flags = context.flags
+    authorizer = DelegatedAuthorizer(context.client(f"{context.spec.binary}/authentication"))
+    return Endpoints(
+        context.telemetry,
+        host=flags.bind_address,
+        port=flags.secure_port,
+        ssl_context=server_ssl_context(flags.tls_cert_file, flags.tls_private_key_file, flags.client_ca_file),
+        authorize=authorizer,
+        flags=vars(flags),
+    )
+
+
+def server_ssl_context(cert_file: str, key_file: str, client_ca_file: str) -> ssl.SSLContext | None:
+    """TLS for a server that accepts, but does not demand, client certificates. None without a certificate."""
+    if not cert_file:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert_file, key_file or None)
+        if client_ca_file:
+            context.load_verify_locations(client_ca_file)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except OSError as error:
+        raise ConfigError(f"cannot use certificate {cert_file} with key {key_file}: {error}") from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def start(group: asyncio.TaskGroup, run: Callable[[Started], object], name: str) -> asyncio.Task[None]:
+    """Start a part in the group and wait until it says it has started (or fails)."""
+    ready = asyncio.Event()
+    task: asyncio.Task[None] = group.create_task(run(ready.set), name=name)  # type: ignore[arg-type]
+    waiter = asyncio.ensure_future(ready.wait())  # noqa: TID251  # owned by this call: awaited or cancelled below
+    await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    if task.done() and not ready.is_set():
+        await task
+    return task
