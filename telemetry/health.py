@@ -1,7 +1,7 @@
 """Named checks behind /healthz, /livez and /readyz, and the texts upstream answers with.
 
 A check is a callable that returns when all is well and raises when not; it may be async.
-Texts follow k8s.io/apiserver/pkg/server/healthz: a failing check's reason is withheld from the body and kept for the log.
+Texts follow k8s.io/apiserver/pkg/server/healthz: why a check fails is withheld from the body and kept for the log.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ from kubeglass.telemetry.metrics.instruments import (
     Instrument,
 )
 from kubeglass.telemetry.metrics.spelling import help_line, histogram_template, number
+from kubeglass.telemetry.metrics.summary import SummaryChild, SummaryInstrument
+from kubeglass.telemetry.metrics.timing import TimingRatioChild, TimingRatioInstrument
 
 Family = Instrument[Any] | Collected
 
@@ -112,7 +114,7 @@ def _counters_with_exemplars(children: Sequence[CounterChild]) -> Iterator[str]:
 
 
 def _histograms(family: HistogramInstrument, exemplars: bool) -> Iterator[str]:
-    template = histogram_template(family.row.name, family.bounds, labelled=bool(family.row.labels))
+    template = _template(family)
     children = family.in_order()
     if family.hides_zero:
         children = [child for child in children if child.count]
@@ -121,7 +123,22 @@ def _histograms(family: HistogramInstrument, exemplars: bool) -> Iterator[str]:
         yield "".join([write(template, child) for child in children[start : start + HISTOGRAMS_PER_BLOCK]])
 
 
-def _histogram(template: str, child: HistogramChild) -> str:
+def _timing_ratios(family: TimingRatioInstrument, exemplars: bool) -> Iterator[str]:
+    template = _template(family)
+    children = family.in_order()
+    for start in range(0, len(children), HISTOGRAMS_PER_BLOCK):
+        block = children[start : start + HISTOGRAMS_PER_BLOCK]
+        for child in block:
+            child.settle()
+        yield "".join([_histogram(template, child) for child in block])
+
+
+def _template(family: HistogramInstrument | TimingRatioInstrument) -> str:
+    labelled = bool(family.row.labels or family.row.const_labels)
+    return histogram_template(family.row.name, family.bounds, labelled=labelled)
+
+
+def _histogram(template: str, child: HistogramChild | TimingRatioChild) -> str:
     cumulative = list(accumulate(child.counts))
     lines = template.replace("\0", child.labels.replace("%", "%%"))
     return lines % (*cumulative, number(child.sum), cumulative[-1])
@@ -137,6 +154,18 @@ def _histogram_with_exemplars(template: str, child: HistogramChild) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _summaries(family: SummaryInstrument, exemplars: bool) -> Iterator[str]:
+    for child in family.in_order():
+        if child.count or not family.hides_zero:
+            yield _summary(child)
+
+
+def _summary(child: SummaryChild) -> str:
+    values = [*(value for _, value in child.quantiles()), child.sum]
+    lines = [f"{head}{number(value)}\n" for head, value in zip(child.heads, values, strict=False)]
+    return f"{''.join(lines)}{child.heads[-1]}{child.count}\n"
+
+
 def _exemplar(exemplar: Exemplar | None) -> str:
     if exemplar is None:
         return ""
@@ -149,4 +178,6 @@ _WRITERS: Final[dict[type, Callable[[Any, bool], Iterator[str]]]] = {
     CounterInstrument: _counters,
     GaugeInstrument: _gauges,
     HistogramInstrument: _histograms,
+    SummaryInstrument: _summaries,
+    TimingRatioInstrument: _timing_ratios,
 }

@@ -279,7 +279,8 @@ class Instrument(Generic[C]):
         raise NotImplementedError
 
 
-def _needs_labels(*_: Any) -> None:
+def needs_labels(*_: Any) -> None:
+    """What a labelled instrument does when it is used without `labels()`."""
     raise TypeError("this metric has labels: use .labels(...) first")
 
 
@@ -290,7 +291,7 @@ class CounterInstrument(Instrument[CounterChild]):
 
     def __init__(self, row: Counter, help_text: str, binding: Binding = RECORDING) -> None:
         super().__init__(row, help_text, binding)
-        self.inc: Callable[..., None] = _needs_labels if row.labels else self.children[()].inc
+        self.inc: Callable[..., None] = needs_labels if row.labels else self.children[()].inc
 
     def reset(self) -> None:
         self.hides_zero = bool(self.row.labels)
@@ -312,9 +313,9 @@ class GaugeInstrument(Instrument[GaugeChild]):
     def __init__(self, row: Gauge, help_text: str, binding: Binding = RECORDING) -> None:
         super().__init__(row, help_text, binding)
         single = None if row.labels else self.children[()]
-        self.set: Callable[[float], None] = single.set if single else _needs_labels
-        self.inc: Callable[..., None] = single.inc if single else _needs_labels
-        self.dec: Callable[..., None] = single.dec if single else _needs_labels
+        self.set: Callable[[float], None] = single.set if single else needs_labels
+        self.inc: Callable[..., None] = single.inc if single else needs_labels
+        self.dec: Callable[..., None] = single.dec if single else needs_labels
 
     def _child(self, labels: str) -> GaugeChild:
         return GaugeChild(self._head(labels))
@@ -331,7 +332,7 @@ class HistogramInstrument(Instrument[HistogramChild]):
     def __init__(self, row: Histogram, help_text: str, binding: Binding = RECORDING) -> None:
         self.bounds = tuple(map(float, row.buckets))
         super().__init__(row, help_text, binding)
-        self.observe: Callable[[float], None] = _needs_labels if row.labels else self.children[()].observe
+        self.observe: Callable[[float], None] = needs_labels if row.labels else self.children[()].observe
 
     def reset(self) -> None:
         self.hides_zero = bool(self.row.labels)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
 from kubeglass.telemetry.metrics import negotiation
-from kubeglass.telemetry.metrics.definitions import Counter, Gauge, Histogram, Metric
+from kubeglass.telemetry.metrics.definitions import Counter, Gauge, Histogram, Metric, Summary, TimingRatioHistogram
 from kubeglass.telemetry.metrics.exposition import Family, openmetrics, text
 from kubeglass.telemetry.metrics.families import Collect, Collected, Collector
 from kubeglass.telemetry.metrics.instruments import (
@@ -26,6 +26,8 @@ from kubeglass.telemetry.metrics.lifecycle import Verdict, help_text, judge
 from kubeglass.telemetry.metrics.negotiation import Format
 from kubeglass.telemetry.metrics.options import MetricsOptions
 from kubeglass.telemetry.metrics.selfmetrics import SelfMetrics
+from kubeglass.telemetry.metrics.summary import SummaryInstrument
+from kubeglass.telemetry.metrics.timing import TimingRatioInstrument
 
 M = TypeVar("M", bound=Metric)
 
@@ -88,6 +90,10 @@ class Registry:
     def bind(self, row: Gauge) -> GaugeInstrument: ...
     @overload
     def bind(self, row: Histogram) -> HistogramInstrument: ...
+    @overload
+    def bind(self, row: Summary) -> SummaryInstrument: ...
+    @overload
+    def bind(self, row: TimingRatioHistogram) -> TimingRatioInstrument: ...
     def bind(self, row: Metric) -> Instrument[Any]:
         """The instrument of `row`: working, or ignoring everything when the row is hidden, disabled or absent.
 
@@ -210,6 +216,8 @@ _INSTRUMENTS: dict[type[Metric], Callable[[Any, str, Binding], Instrument[Any]]]
     Counter: CounterInstrument,
     Gauge: GaugeInstrument,
     Histogram: HistogramInstrument,
+    Summary: SummaryInstrument,
+    TimingRatioHistogram: TimingRatioInstrument,
 }
 
 

@@ -63,3 +63,11 @@ def histogram_template(name: str, bounds: Sequence[float], *, labelled: bool) ->
     les = [*map(number, bounds), "+Inf"]
     buckets = "".join([f'{name}_bucket{{{lead}le="{le}"}} %d\n' for le in les])
     return f"{buckets}{name}_sum{plain} %s\n{name}_count{plain} %d\n"
+
+
+def summary_heads(name: str, labels: str, quantiles: Iterable[float]) -> tuple[str, ...]:
+    """Line heads of one summary series: one per quantile, then sum and count."""
+    lead = f"{labels}," if labels else ""
+    plain = f"{{{labels}}}" if labels else ""
+    quantile_heads = [f'{name}{{{lead}quantile="{number(quantile)}"}} ' for quantile in quantiles]
+    return (*quantile_heads, f"{name}_sum{plain} ", f"{name}_count{plain} ")
