@@ -22,6 +22,8 @@ from kubeglass.components.apiserver.requestinfo import RequestInfo
 MAX_BODY_BYTES = 3 * 1024 * 1024
 JSON = "application/json"
 ANONYMOUS = UserInfo(name="system:anonymous", groups=("system:unauthenticated",))
+UNREAD = RequestInfo(path="", verb="")
+"""What `Request.info` is until the request info filter has run."""
 
 
 class Stream(Protocol):
@@ -77,7 +79,7 @@ class Request:
     """DER of the certificate the client presented in the TLS handshake."""
     host: str = ""
 
-    info: RequestInfo = RequestInfo("", "")
+    info: RequestInfo = UNREAD
     user: UserInfo = ANONYMOUS
     audit_id: str = ""
     log_values: dict[str, object] = field(default_factory=dict)

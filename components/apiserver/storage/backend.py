@@ -1,9 +1,9 @@
 """The narrow waist of storage: a revisioned map from keys to bytes, with a log that can be watched.
 
 Every write takes the next revision of the whole store. A reader may ask for any revision that has not been compacted.
-Keys are upstream's (`/registry/pods/default/web`); values are JSON objects with `kind`, `apiVersion` and `metadata` first
-and without `metadata.resourceVersion`, which `with_resource_version` splices in from the revision.
-Implementations: memory.py (the readable specification), sqlite.py, etcd.py; tests/contracts/test_storage.py holds for all.
+Keys are upstream's (`/registry/pods/default/web`); values are JSON objects with `kind`, `apiVersion` and `metadata`
+first and without `metadata.resourceVersion`, which `with_resource_version` splices in from the revision.
+Implementations: memory.py (the readable specification), sqlite.py, etcd.py; one contract suite holds for all three.
 """
 
 from __future__ import annotations
@@ -109,6 +109,9 @@ class StoreUnavailable(StorageError):
 
 class Backend(Protocol):
     """A revisioned key-value store. All methods raise StoreUnavailable when the store is out of reach."""
+
+    name: str
+    """What spans call it: memory, sqlite, etcd3."""
 
     async def start(self) -> None:
         """Open the store. Raises StoreCorrupt."""

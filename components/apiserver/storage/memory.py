@@ -28,6 +28,8 @@ from kubeglass.components.apiserver.storage.feed import Signal
 class MemoryBackend:
     """A Backend that lives as long as its process."""
 
+    name = "memory"
+
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._entries: dict[str, Entry] = {}
