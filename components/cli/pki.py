@@ -68,7 +68,9 @@ def leaves(plan: Plan) -> Iterator[Leaf]:
     yield Leaf("state-metrics", "ca", "kubeglass:state-metrics", ("system:masters",), client=True)
     for node in plan.nodes:
         addresses = (node, plan.node_ip(node), *local)
-        yield Leaf(f"kubelet-{node}", "ca", f"system:node:{node}", ("system:nodes",), addresses, server=True, client=True)
+        yield Leaf(
+            f"kubelet-{node}", "ca", f"system:node:{node}", ("system:nodes",), addresses, server=True, client=True
+        )
 
 
 def identities(plan: Plan) -> Iterator[Identity]:
@@ -133,9 +135,7 @@ def _prometheus_token(data: DataDir) -> None:
         return
     token = secrets.token_urlsafe(32)
     certs.write_private(data.prometheus_token, token.encode())
-    certs.write_private(
-        data.token_file, f'{token},{PROMETHEUS_USER},{PROMETHEUS_USER},"system:monitoring"\n'.encode()
-    )
+    certs.write_private(data.token_file, f'{token},{PROMETHEUS_USER},{PROMETHEUS_USER},"system:monitoring"\n'.encode())
 
 
 def _relative_kubeconfig(plan: Plan, identity: Identity) -> bytes:

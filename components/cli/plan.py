@@ -121,7 +121,12 @@ def _collector(plan: Plan, data: DataDir) -> Process:
             f"--store={data.trace_store}",
             *_common(plan, data, "collector", "collector"),
         ),
-        listens=((HOST, ports.otlp_grpc), (HOST, ports.otlp_http), (HOST, ports.query), (HOST, ports.collector_metrics)),
+        listens=(
+            (HOST, ports.otlp_grpc),
+            (HOST, ports.otlp_http),
+            (HOST, ports.query),
+            (HOST, ports.collector_metrics),
+        ),
         url=f"http://{HOST}:{ports.query}",
         healthz=f"http://{HOST}:{ports.collector_metrics}/healthz",
         metrics=(f"http://{HOST}:{ports.collector_metrics}/metrics",),

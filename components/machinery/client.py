@@ -119,7 +119,9 @@ class Client:
             remaining=meta.get("remainingItemCount"),
         )
 
-    async def create(self, kind: Kind, obj: Mapping[str, Any], namespace: str = "", *, field_manager: str = "") -> Object:
+    async def create(
+        self, kind: Kind, obj: Mapping[str, Any], namespace: str = "", *, field_manager: str = ""
+    ) -> Object:
         """Create an object. Raises AlreadyExists, Invalid, Forbidden."""
         path = kind.path(namespace) + _query({"fieldManager": field_manager})
         return _object(await self._send("POST", path, _encode(obj)))
@@ -277,9 +279,7 @@ class Client:
 class _OpenStream:
     """Async context manager: a streamed request whose failure Status is raised on entering."""
 
-    def __init__(
-        self, transport: Transport, method: str, path: str, headers: Mapping[str, str], wire: WireLog
-    ) -> None:
+    def __init__(self, transport: Transport, method: str, path: str, headers: Mapping[str, str], wire: WireLog) -> None:
         self._context = transport.stream(method, path, headers=headers)
         self._method, self._path, self._headers, self._wire = method, path, headers, wire
 

@@ -6,7 +6,6 @@ Lower-level failures leave as Unreachable, so callers know one vocabulary.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ class NetworkTransport:
                 allow_redirects=False,
             ) as response:
                 return Reply(response.status, response.headers, await response.read())
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
 
     @asynccontextmanager
@@ -122,7 +121,7 @@ class NetworkTransport:
                 method, url, headers=self._headers(headers), read_bufsize=_CHUNK_BYTES, allow_redirects=False
             ) as response:
                 yield Stream(response.status, response.headers, self._lines(response))
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
 
     async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
