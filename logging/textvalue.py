@@ -1,0 +1,207 @@
+"""How klog text prints one value: Go quoting, the block form, JSON for composites.
+
+A class per output era keeps what it has rendered: `known` maps a string to its finished,
+sanitized form. See klog's internal/serialize.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from kubeglass.logging import gojson
+from kubeglass.logging.goquote import quote, quote_bytes
+from kubeglass.logging.sanitize import Sanitizer, Secret
+from kubeglass.logging.values import (
+    Duration,
+    Format,
+    KObjSlice,
+    KRef,
+    LogMarshaler,
+    Nil,
+    NotObjects,
+    error_text,
+    has_own_text,
+    time_text,
+)
+
+MAX_KNOWN = 8_192
+MAX_KNOWN_LENGTH = 160
+
+
+class TextValues:
+    """Today's value format (klog v2.140)."""
+
+    def __init__(self, sanitizer: Sanitizer) -> None:
+        self._sanitizer = sanitizer
+        self._ways: dict[type, Callable[[Any], str]] = {}
+        self.known: dict[str, str] = {}
+
+    def string(self, text: str) -> str:
+        """A string value: a quoted literal, or a block when it has several lines."""
+        shown = self._string(self._sanitizer.text(text))
+        self._remember(text, shown)
+        return shown
+
+    def message(self, text: str) -> str:
+        """A message: always one quoted literal."""
+        if "\n" in text:
+            return quote(self._sanitizer.text(text))
+        return self.known.get(text) or self.string(text)
+
+    def keyed(self, key: str, value: object) -> str:
+        """A value under a key that may itself say that the value is secret."""
+        rule = self._sanitizer.key_rule(key)
+        return self.any(self._sanitizer.under(rule, value) if rule else value)
+
+    def any(self, value: Any) -> str:
+        """Any value. Never raises: what a value does wrong is printed in its place."""
+        kind = type(value)
+        try:
+            way = self._ways.get(kind) or self._learn(kind)
+            return way(value)
+        except gojson.Unencodable as error:
+            return self._failure(f"<internal error: {error}>")
+        except NotObjects as error:
+            return f"[{quote(str(error))}]" if error.listed else quote(str(error))
+        except Exception as error:
+            return self._failure(f"<panic: {_said(error)}>")
+
+    def _string(self, clean: str) -> str:
+        return block(clean) if "\n" in clean else quote(clean)
+
+    def _remember(self, text: str, shown: str) -> None:
+        if len(text) <= MAX_KNOWN_LENGTH:
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            self.known[text] = shown
+
+    def _failure(self, text: str) -> str:
+        return quote(self._sanitizer.text(text))
+
+    def _learn(self, kind: type) -> Callable[[Any], str]:
+        way = self._way(kind)
+        if len(self._ways) < 10_000:
+            self._ways[kind] = way
+        return way
+
+    def _way(self, kind: type) -> Callable[[Any], str]:
+        """Which rule prints values of a type; first match wins, in upstream's order."""
+        for base, way in self._rules():
+            if issubclass(kind, base):
+                return way
+        if hasattr(kind, "marshal_log"):
+            return self._marshal_log
+        if not issubclass(kind, msgspec.Struct) and has_own_text(kind):
+            return self._own_text
+        return self.composite
+
+    def _rules(self) -> tuple[tuple[Any, Callable[[Any], str]], ...]:
+        return (
+            (Secret, self._own_text),
+            (KRef, self._own_text),
+            (KObjSlice, self._references),
+            (Duration, self._own_text),
+            (Nil, self._nil),
+            (enum.Enum, self._enum),
+            (str, self._subclassed_string),
+            (bool, _boolean),
+            (int, _integer),
+            (float, gojson.number),
+            (type(None), _null),
+            (BaseException, self._error),
+            (bytes | bytearray | memoryview, self._bytes),
+            (timedelta, _timedelta),
+            (datetime, _datetime),
+            (Format, self._indented),
+        )
+
+    def _own_text(self, value: object) -> str:
+        return self.string(str(value))
+
+    def _subclassed_string(self, value: str) -> str:
+        return self.string(str.__str__(value))
+
+    def _enum(self, value: enum.Enum) -> str:
+        return self.any(value.value)
+
+    def _error(self, value: BaseException) -> str:
+        return self.string(error_text(value))
+
+    def _bytes(self, value: bytes) -> str:
+        clean = self._sanitizer.text(bytes(value).decode("utf-8", "surrogateescape"))
+        return quote_bytes(clean.encode("utf-8", "surrogateescape"))
+
+    def _nil(self, value: Nil) -> str:
+        return "null"
+
+    def _marshal_log(self, value: LogMarshaler) -> str:
+        said = value.marshal_log()
+        return self.string(said) if isinstance(said, str) else self.composite(said)
+
+    def _references(self, value: KObjSlice) -> str:
+        references = value.references()
+        tree = None if references is None else [None if ref is None else str(ref) for ref in references]
+        return gojson.encode(tree, html=True)
+
+    def composite(self, value: object) -> str:
+        """Compact JSON, for whatever has no text of its own."""
+        return gojson.encode(self._sanitizer.tree(gojson.plain(value)), html=True)
+
+    def _indented(self, value: Format) -> str:
+        return block(gojson.encode_indented(self._sanitizer.tree(gojson.plain(value.value))))
+
+
+def block(text: str) -> str:
+    """The multi-line form: each line behind a tab, nothing escaped, one final newline not shown."""
+    lines = text.removesuffix("\n").replace("\n", "\n\t")
+    return f"<\n\t{lines}\n >"
+
+
+def key_text(key: object) -> str:
+    """A key as printed: strings raw, other things the way Go's %s complains about them."""
+    if isinstance(key, str):
+        return key
+    if key is None:
+        return "%!s(<nil>)"
+    if isinstance(key, bool):
+        return f"%!s(bool={'true' if key else 'false'})"
+    if isinstance(key, int) and not has_own_text(type(key)):
+        return f"%!s(int={key})"
+    if isinstance(key, float):
+        return f"%!s(float64={key})"
+    try:
+        return str(key)
+    except Exception as error:
+        return f"%!s(PANIC={_said(error)})"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return error_text(error)
+    except Exception:
+        return type(error).__name__
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _integer(value: int) -> str:
+    return int.__str__(value)
+
+
+def _null(value: None) -> str:
+    return "null"
+
+
+def _timedelta(value: timedelta) -> str:
+    return f'"{Duration.of(value)}"'
+
+
+def _datetime(value: datetime) -> str:
+    return f'"{time_text(value)}"'
