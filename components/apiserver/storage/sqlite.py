@@ -430,23 +430,34 @@ def _create(path: Path) -> None:
 
 def _open(path: Path) -> sqlite3.Connection:
     """The writing connection of a store that has been checked."""
-    size = path.stat().st_size
-    if size == 0:
-        raise _corrupt(path, "the file is empty")
+    _check_header(path)
     try:
         connection = _connect(path)
-        if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-            raise _corrupt(path, "it is not a kubeglass store")
-        written = connection.execute("PRAGMA user_version").fetchone()[0]
-        if written != _FORMAT:
-            raise _corrupt(path, f"it has format {written}, this version reads format {_FORMAT}")
-        if size <= _QUICK_CHECK_BYTES:
+        if path.stat().st_size <= _QUICK_CHECK_BYTES:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise _corrupt(path, verdict.splitlines()[-1])
     except sqlite3.DatabaseError as error:
         raise _translated(path, error) from error
     return connection
+
+
+def _check_header(path: Path) -> None:
+    """Look at the first bytes before SQLite does, because opening a database may already change it."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot open the store {path}: {error.strerror}") from error
+    if not header:
+        raise _corrupt(path, "the file is empty")
+    if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
+        raise _corrupt(path, "it is not a database")
+    if int.from_bytes(header[68:72], "big") != _APPLICATION_ID:
+        raise _corrupt(path, "it is not a kubeglass store")
+    written = int.from_bytes(header[60:64], "big")
+    if written != _FORMAT:
+        raise _corrupt(path, f"it has format {written}, this version reads format {_FORMAT}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
