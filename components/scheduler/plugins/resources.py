@@ -1,0 +1,81 @@
+"""Plugins about amounts: does the Pod fit, which node is left emptiest, which is left most balanced.
+
+LeastAllocated: mean over cpu and memory of (allocatable - requested) * 100 / allocatable.
+BalancedAllocation: (1 - standard deviation of the fractions requested / allocatable) * 100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+from kubeglass.components.scheduler.framework import MAX_NODE_SCORE, SKIP, SUCCESS, Code, CycleState, Status
+from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
+
+SCORED = ("cpu", "memory")
+
+
+class NodeResourcesFit:
+    """Requests must fit into what is allocatable; nodes left emptier score higher."""
+
+    name = "NodeResourcesFit"
+    events = frozenset({"NodeAdd", "NodeUpdateNodeAllocatable", "AssignedPodDelete", "AssignedPodUpdate"})
+
+    def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
+        lacking = self.lacking(pod, node)
+        if not lacking:
+            return None
+        reasons = tuple("Too many pods" if name == "pods" else f"Insufficient {name}" for name in lacking)
+        # What the empty node could not hold either, no eviction will make fit.
+        hopeless = any(pod.requests.get(name, 0) > node.allocatable.get(name, 0) for name in lacking)
+        return Status(Code.UNRESOLVABLE if hopeless else Code.UNSCHEDULABLE, reasons, self.name)
+
+    def lacking(self, pod: PodInfo, node: NodeInfo) -> list[str]:
+        """The resources that the node has too little of, `pods` for its number of Pods."""
+        short = []
+        if len(node.pods) + 1 > node.allocatable.get("pods", 0):
+            short.append("pods")
+        for name, asked in pod.requests.items():
+            if asked > node.allocatable.get(name, 0) - node.requested[name]:
+                short.append(name)
+        return short
+
+    def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
+        cpu, memory = pod.scoring_requests
+        parts = [
+            _least_requested(node.scoring_cpu + cpu, node.allocatable.get("cpu", 0)),
+            _least_requested(node.scoring_memory + memory, node.allocatable.get("memory", 0)),
+        ]
+        scored = [part for part in parts if part is not None]
+        return sum(scored) // len(scored) if scored else 0
+
+
+def _least_requested(requested: int, allocatable: int) -> int | None:
+    if allocatable == 0:
+        return None
+    return max(0, (allocatable - requested) * MAX_NODE_SCORE // allocatable)
+
+
+class NodeResourcesBalancedAllocation:
+    """Prefers nodes whose cpu and memory would be used to the same degree."""
+
+    name = "NodeResourcesBalancedAllocation"
+    events: frozenset[str] = frozenset()
+
+    def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], snapshot: Snapshot) -> Status:
+        return SUCCESS if any(pod.requests.get(name) for name in SCORED) else SKIP
+
+    def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
+        fractions = [
+            min(1.0, (node.requested[name] + pod.requests.get(name, 0)) / node.allocatable[name])
+            for name in SCORED
+            if node.allocatable.get(name)
+        ]
+        return int((1 - _deviation(fractions)) * MAX_NODE_SCORE)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    mean = sum(values) / len(values)
+    return sqrt(sum((value - mean) ** 2 for value in values) / len(values))
