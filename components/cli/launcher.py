@@ -76,11 +76,15 @@ class Launcher:
                 if not ready:
                     raise self._late([key.data for key in selector.get_map().values()])
                 for key, _ in ready:
-                    child: Child = key.data
-                    selector.unregister(child.pipe)
-                    if os.read(child.pipe, 1) != _READY:
-                        raise self._failed(child)
-                    report(child, time.monotonic() - child.started_at)
+                    self._heard(key.data, selector, report)
+
+    def _heard(self, child: Child, selector: selectors.BaseSelector, report: Callable[[Child, float], None]) -> None:
+        selector.unregister(child.pipe)
+        word = os.read(child.pipe, 1)
+        os.close(child.pipe)
+        if word != _READY:
+            raise self._failed(child)
+        report(child, time.monotonic() - child.started_at)
 
     def _failed(self, child: Child) -> StartError:
         _, status = os.waitpid(child.pid, 0)

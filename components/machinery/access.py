@@ -23,7 +23,7 @@ class Access:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
-    token: Secret | None = None
+    token: Secret[str] | None = None
     insecure: bool = False
 
     def ssl_context(self) -> ssl.SSLContext | None:

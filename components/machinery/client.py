@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 from urllib.parse import quote, urlencode
@@ -142,7 +142,7 @@ class Client:
         self,
         kind: Kind,
         name: str,
-        patch: Mapping[str, Any] | list[Any],
+        patch: Mapping[str, Any] | Sequence[Any],
         namespace: str = "",
         *,
         patch_type: PatchType = "merge",

@@ -51,11 +51,7 @@ class DelegatedAuthorizer:
                 return Decision(200, user=requester.name)
         except (ApiError, Unreachable) as error:
             return Decision(500, f"Internal Server Error: {error}")
-        return Decision(
-            403,
-            f'forbidden: User "{requester.name}" cannot {method.lower()} path "{path}"',
-            user=requester.name,
-        )
+        return Decision(403, user=requester.name)
 
     async def requester(self, headers: Mapping[str, str], peer_der: bytes | None) -> Requester | None:
         """Who asks; None when a token was given that nobody knows."""
@@ -79,7 +75,9 @@ class DelegatedAuthorizer:
         if not status.get("authenticated"):
             return None
         user = status.get("user") or {}
-        return self._keep(key, Requester(user.get("username", ""), tuple(user.get("groups") or ())))
+        requester = Requester(user.get("username", ""), tuple(user.get("groups") or ()))
+        self._keep(key, requester)
+        return requester
 
     async def _allowed(self, requester: Requester, verb: str, path: str) -> bool:
         key = (requester, verb, path)
@@ -95,17 +93,18 @@ class DelegatedAuthorizer:
             SUBJECT_ACCESS_REVIEW,
             {"apiVersion": SUBJECT_ACCESS_REVIEW.api_version, "kind": SUBJECT_ACCESS_REVIEW.kind, "spec": spec},
         )
-        return self._keep(key, bool((review.get("status") or {}).get("allowed")))
+        allowed = bool((review.get("status") or {}).get("allowed"))
+        self._keep(key, allowed)
+        return allowed
 
     def _recall(self, key: tuple[object, ...]) -> Any:
         since, answer = self._kept.get(key, (0.0, None))
         return answer if asyncio.get_running_loop().time() - since < _KEPT_SECONDS else None
 
-    def _keep(self, key: tuple[object, ...], answer: Any) -> Any:
+    def _keep(self, key: tuple[object, ...], answer: Requester | bool) -> None:
         if len(self._kept) >= _KEPT_LIMIT:
             self._kept.clear()
         self._kept[key] = (asyncio.get_running_loop().time(), answer)
-        return answer
 
 
 def requester_of_certificate(der: bytes) -> Requester:

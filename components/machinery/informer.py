@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -123,7 +123,7 @@ class Store(Generic[V]):
             index.add(key, view)
         self._indices[name] = index
 
-    def by_index(self, name: str, value: str) -> list[V]:
+    def by_index(self, name: str, value: str) -> Sequence[V]:
         """The views for which the index function gave `value`."""
         return [self._views[key] for key in self._indices[name].keys.get(value, ())]
 
@@ -187,7 +187,7 @@ class Informer(Generic[V]):
         """See Store.add_index."""
         self._store.add_index(name, function)
 
-    def by_index(self, name: str, value: str) -> list[V]:
+    def by_index(self, name: str, value: str) -> Sequence[V]:
         """See Store.by_index."""
         return self._store.by_index(name, value)
 

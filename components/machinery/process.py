@@ -9,27 +9,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn, Protocol
+from datetime import UTC, datetime
+from typing import NoReturn, Protocol, runtime_checkable
 
 from kubeglass import GIT_VERSION
+from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.access import Access, KubeconfigError, load_kubeconfig
 from kubeglass.components.machinery.client import Client
-from kubeglass.components.machinery.leases import LeaderElector, LeadershipLost, Timing
+from kubeglass.components.machinery.leases import LeaderElector, Timing
 from kubeglass.logging import setup as logging_setup
 from kubeglass.logging.klog import Logger
+from kubeglass.logging.sanitize import Sanitizer
+from kubeglass.logging.verbosity import Verbosity
 from kubeglass.telemetry import Telemetry
-from kubeglass.telemetry.endpoints import Endpoints
+from kubeglass.telemetry.endpoints import serve
 from kubeglass.telemetry.health import Health
 from kubeglass.telemetry.metrics import options as metrics_options
 from kubeglass.telemetry.metrics.registry import Registry
+from kubeglass.telemetry.pages import Pages
 from kubeglass.telemetry.tracing import setup as tracing_setup
+from kubeglass.telemetry.zpages import About
 
 Started = Callable[[], None]
 _FLUSH_SECONDS = 5.0
@@ -43,6 +50,13 @@ class Component(Protocol):
         ...
 
 
+@runtime_checkable
+class WithRegistries(Protocol):
+    """A component with metric endpoints beside /metrics: path to registry."""
+
+    registries: Mapping[str, Registry]
+
+
 class ConfigError(Exception):
     """Flags or files that a component cannot work with. The text says what, why and what to do."""
 
@@ -54,6 +68,32 @@ class Context:
     flags: argparse.Namespace
     telemetry: Telemetry
     spec: ComponentSpec
+    verbosity: Verbosity
+
+    def pages(
+        self,
+        *,
+        registries: Mapping[str, Registry] | None = None,
+        resettable: Collection[str] = (),
+        extra_paths: Sequence[str] = (),
+    ) -> Pages:
+        """What the component answers on /metrics, the health paths, /statusz, /flagz and /debug/flags/v."""
+        about = About(
+            component=self.spec.binary,
+            binary_version=GIT_VERSION,
+            emulation_version=str(self.telemetry.metrics.options.version),
+            runtime=f"python{platform.python_version()}",
+            started=datetime.fromtimestamp(clock.now(), UTC),
+        )
+        return Pages(
+            self.telemetry,
+            about,
+            flags={name.replace("_", "-"): str(value) for name, value in sorted(vars(self.flags).items())},
+            verbosity=self.verbosity,
+            registries=registries,
+            resettable=resettable,
+            extra_paths=extra_paths,
+        )
 
     def client(self, user_agent: str = "") -> Client:
         """A client for the component's kubeconfig."""
@@ -143,7 +183,7 @@ def seconds(text: str) -> float:
     from kubeglass.logging.goduration import parse_duration
 
     try:
-        return parse_duration(text)
+        return parse_duration(text) / 1e9
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -152,31 +192,30 @@ def run_component(spec: ComponentSpec, argv: Sequence[str], on_started: Started 
     """Run one component until SIGTERM or SIGINT; the answer is its exit status."""
     flags = parser_of(spec).parse_args(argv)
     try:
-        telemetry = build_telemetry(spec, flags)
+        context = build_context(spec, flags)
     except (ConfigError, ValueError, OSError) as error:
         sys.stderr.write(f"Error: {spec.name}: {error}\n")
         return 1
-    log = telemetry.log
+    log = context.telemetry.log
     log.info("Starting", component=spec.binary, version=GIT_VERSION, pid=os.getpid())
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_run(spec, flags, telemetry, on_started))
-    except* (ConfigError, OSError) as group:
-        for error in group.exceptions:
-            _report(log, spec, _innermost(error))
-        return 1
-    except* LeadershipLost as group:
-        log.error(_innermost(group), "Leaderelection lost")
-        return 1
+            runner.run(_run(context, on_started))
+    except BaseExceptionGroup as group:
+        return _report(log, spec, group)
+    except (ConfigError, OSError) as error:
+        return _report(log, spec, error)
     finally:
         log.flush()
     return 0
 
 
-def _report(log: Logger, spec: ComponentSpec, error: BaseException) -> None:
+def _report(log: Logger, spec: ComponentSpec, error: BaseException) -> int:
     """A failure goes to the log, and in one line to whoever started the component."""
-    log.error(error, "Failed to run", component=spec.binary)
-    sys.stderr.write(f"Error: {spec.name}: {error}\n")
+    cause = _innermost(error)
+    log.error(cause, "Failed to run", component=spec.binary)
+    sys.stderr.write(f"Error: {spec.name}: {cause or type(cause).__name__}\n")
+    return 1
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -188,20 +227,32 @@ def _innermost(error: BaseException) -> BaseException:
 def _new_loop() -> asyncio.AbstractEventLoop:
     import uvloop
 
-    return uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
-def build_telemetry(spec: ComponentSpec, flags: argparse.Namespace) -> Telemetry:
+def build_context(spec: ComponentSpec, flags: argparse.Namespace) -> Context:
     """Log, metrics, tracer and health for a component's flags. Raises ConfigError, ValueError or OSError."""
-    log = logging_setup.build(logging_setup.options_from(flags))
-    registry = Registry(metrics_options.options_from(flags).checked())
-    tracing = tracing_setup.load(Path(flags.tracing_config_file)) if flags.tracing_config_file else None
-    tracer = tracing_setup.build_tracer(spec.service_name or spec.binary, tracing, log=log, registry=registry)
-    return Telemetry(log=log, metrics=registry, tracer=tracer, health=Health(registry))
+    verbosity = Verbosity(flags.v, tuple(flags.vmodule))
+    sanitizer = Sanitizer(flags.log_sanitization)
+    log = logging_setup.build(logging_setup.options_from(flags), verbosity=verbosity, sanitizer=sanitizer)
+    registry = Registry(metrics_options.options_from(flags))
+    tracing = tracing_setup.load(flags.tracing_config_file) if flags.tracing_config_file else None
+    tracer = tracing_setup.build_tracer(
+        spec.service_name or spec.binary,
+        tracing,
+        {"service.instance.id": f"{spec.binary}-{socket.gethostname()}"},
+        log,
+        registry,
+        clean=sanitizer.value,
+    )
+    telemetry = Telemetry(log=log, metrics=registry, tracer=tracer, health=Health())
+    return Context(flags, telemetry, spec, verbosity)
 
 
-async def _run(spec: ComponentSpec, flags: argparse.Namespace, telemetry: Telemetry, on_started: Started) -> None:
+async def _run(context: Context, on_started: Started) -> None:
     """The root task: everything a process does is a child of this group."""
+    telemetry = context.telemetry
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -209,33 +260,30 @@ async def _run(spec: ComponentSpec, flags: argparse.Namespace, telemetry: Teleme
     async with asyncio.TaskGroup() as sinks:
         tracer = sinks.create_task(telemetry.tracer.run(lambda: None), name="tracer")
         try:
-            await _serve(spec, flags, telemetry, on_started, stop)
+            await _serve(context, on_started, stop)
         finally:
             await telemetry.tracer.flush(_FLUSH_SECONDS)
             tracer.cancel()
 
 
-async def _serve(
-    spec: ComponentSpec, flags: argparse.Namespace, telemetry: Telemetry, on_started: Started, stop: asyncio.Event
-) -> None:
-    context = Context(flags, telemetry, spec)
-    component = spec.build(context)
-    async with asyncio.TaskGroup() as group:
-        tasks = []
+async def _serve(context: Context, on_started: Started, stop: asyncio.Event) -> None:
+    spec, log = context.spec, context.telemetry.log
+    async with AsyncExitStack() as served, asyncio.TaskGroup() as group:
+        component = spec.build(context)
         if spec.secure_port:
-            tasks.append(await start(group, _endpoints(context).run, "endpoints"))
-        if spec.leader_election and flags.leader_elect:
-            tasks.append(group.create_task(_lead(context, group, component, on_started), name=spec.name))
-        else:
-            tasks.append(group.create_task(component.run(on_started), name=spec.name))
-        waiter = group.create_task(stop.wait(), name="signal")
-        await waiter
-        telemetry.log.info("Received termination signal, shutting down", component=spec.binary)
-        for task in reversed(tasks):
-            task.cancel()
+            await served.enter_async_context(_endpoints(context, component))
+        run = _lead(context, component, on_started) if _must_lead(context) else component.run(on_started)
+        task = group.create_task(run, name=spec.name)
+        await group.create_task(stop.wait(), name="signal")
+        log.info("Received termination signal, shutting down", component=spec.binary)
+        task.cancel()
 
 
-async def _lead(context: Context, group: asyncio.TaskGroup, component: Component, on_started: Started) -> None:
+def _must_lead(context: Context) -> bool:
+    return context.spec.leader_election and bool(context.flags.leader_elect)
+
+
+async def _lead(context: Context, component: Component, on_started: Started) -> None:
     """Wait as a stand-by, then run the component while the lease is held."""
     flags = context.flags
     client = context.client(f"{context.spec.binary}/leader-election")
@@ -255,20 +303,26 @@ async def _lead(context: Context, group: asyncio.TaskGroup, component: Component
         await client.close()
 
 
-def _endpoints(context: Context) -> Endpoints:
+@asynccontextmanager
+async def _endpoints(context: Context, component: Component) -> AsyncIterator[None]:
     """The HTTPS endpoints of a component that has no server of its own."""
     from kubeglass.components.machinery.delegation import DelegatedAuthorizer
 
     flags = context.flags
-    authorizer = DelegatedAuthorizer(context.client(f"{context.spec.binary}/authentication"))
-    return Endpoints(
-        context.telemetry,
-        host=flags.bind_address,
-        port=flags.secure_port,
-        ssl_context=server_ssl_context(flags.tls_cert_file, flags.tls_private_key_file, flags.client_ca_file),
-        authorize=authorizer,
-        flags=vars(flags),
-    )
+    client = context.client(f"{context.spec.binary}/authentication")
+    registries = component.registries if isinstance(component, WithRegistries) else {}
+    try:
+        async with serve(
+            context.pages(registries=registries, resettable=("/metrics", "/metrics/slis", *registries)),
+            flags.bind_address,
+            flags.secure_port,
+            ssl_context=server_ssl_context(flags.tls_cert_file, flags.tls_private_key_file, flags.client_ca_file),
+            authorize=DelegatedAuthorizer(client),
+        ):
+            context.telemetry.log.info("Serving securely", address=f"{flags.bind_address}:{flags.secure_port}")
+            yield
+    finally:
+        await client.close()
 
 
 def server_ssl_context(cert_file: str, key_file: str, client_ca_file: str) -> ssl.SSLContext | None:
