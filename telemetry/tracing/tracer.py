@@ -91,7 +91,10 @@ class Span:
         """Give the span the name that only became known later."""
 
     def event(self, name: str, /, **attributes: Any) -> None:
-        """Note a moment."""
+        """Note a moment: now."""
+
+    def event_at(self, time_ns: int | None, name: str, attributes: Attributes) -> None:
+        """Note another moment, or attributes that are not keywords."""
 
     def link(self, context: SpanContext, attributes: Attributes | None = None) -> None:
         """Name one more cause."""
@@ -108,15 +111,24 @@ class Span:
     def end(self, end_ns: int | None = None) -> None:
         """Finish. Only the first call counts."""
 
+    def discard(self) -> None:
+        """Finish without telling anyone: it turned out that nothing was done."""
+
     def __enter__(self) -> Span:
-        context = self.context
         self._token: Token[Span | None] = active.set(self)
-        self._log_token = correlation.current.set((f"{context.trace_id:032x}", f"{context.span_id:016x}"))
+        self._log_token = correlation.current.set(_log_ids(self.context))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         correlation.current.reset(self._log_token)
         active.reset(self._token)
+
+
+def _log_ids(context: SpanContext) -> tuple[str, str] | None:
+    """What log lines and exemplars show: only spans that somebody can open."""
+    if not context.sampled:
+        return None
+    return context.trace_id.to_bytes(16, "big").hex(), context.span_id.to_bytes(8, "big").hex()  # half format()'s cost
 
 
 class _Off(Span):
@@ -209,11 +221,12 @@ class RecordedSpan(Span):
             self.name = name
 
     def event(self, name: str, /, **attributes: Any) -> None:
-        self._add_event(Event(time.time_ns(), name, attributes))
+        self.event_at(None, name, attributes)
 
-    def _add_event(self, event: Event) -> None:
+    def event_at(self, time_ns: int | None, name: str, attributes: Attributes) -> None:
         if self.end_ns:
             return
+        event = Event(time_ns or time.time_ns(), name, attributes)
         if self.events is None:
             self.events = [event]
         elif len(self.events) < EVENT_LIMIT:
@@ -232,11 +245,7 @@ class RecordedSpan(Span):
             self.dropped_links += 1
 
     def record_exception(self, error: BaseException) -> None:
-        kind = type(error)
-        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        stack = "".join(traceback.format_exception(kind, error, error.__traceback__))
-        described = {"exception.type": name, "exception.message": str(error), "exception.stacktrace": stack}
-        self._add_event(Event(time.time_ns(), "exception", described))
+        self.event_at(None, "exception", describe(error))
 
     def error(self, message: str) -> None:
         if self.status != OK and not self.end_ns:
@@ -251,6 +260,9 @@ class RecordedSpan(Span):
             return
         self.end_ns = max(end_ns or time.time_ns(), self.start_ns)
         self._sink.offer(self)
+
+    def discard(self) -> None:
+        self.end_ns = self.end_ns or time.time_ns()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         correlation.current.reset(self._log_token)
@@ -361,6 +373,14 @@ class Tracer:
 def ratio_samples(trace_id: int, bound: int) -> bool:
     """Go's TraceIDRatioBased: the low 8 bytes shifted right by one, against ratio x 2^63."""
     return (trace_id & 0xFFFFFFFFFFFFFFFF) >> 1 < bound
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """An exception in OpenTelemetry's attribute names."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    stack = "".join(traceback.format_exception(kind, error, error.__traceback__))
+    return {"exception.type": name, "exception.message": str(error), "exception.stacktrace": stack}
 
 
 def current_span() -> Span:

@@ -1,0 +1,216 @@
+"""The way of ended spans to the collector: a bounded queue, batches, retries. No request ever waits for it.
+
+Bound: `queue_limit` spans wait and `concurrency` batches are under way. When the queue is full the newest span is
+dropped, as in Go; a batch is dropped when the server refuses it for good or `retry_seconds` are over. Every lost
+span is counted by reason. A collector that is down costs memory up to the bound, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kubeglass.logging.klog import Logger
+from kubeglass.telemetry.tracing import encode
+from kubeglass.telemetry.tracing.metrics import ExporterMetrics
+from kubeglass.telemetry.tracing.outcome import Outcome, Verdict
+from kubeglass.telemetry.tracing.tracer import RecordedSpan, Scope
+from kubeglass.telemetry.tracing.transport import Transport
+
+_ENCODE_SLICE = 32  # spans encoded before other tasks of the loop get their turn
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """Bounds and times. Names in brackets are the OTEL_* variables that set them."""
+
+    queue_limit: int = 16384  # OTEL_BSP_MAX_QUEUE_SIZE
+    batch_limit: int = 512  # OTEL_BSP_MAX_EXPORT_BATCH_SIZE
+    delay_seconds: float = 1.0  # OTEL_BSP_SCHEDULE_DELAY
+    timeout_seconds: float = 10.0  # OTEL_EXPORTER_OTLP_TIMEOUT
+    concurrency: int = 4
+    backoff_seconds: float = 1.0
+    backoff_limit_seconds: float = 30.0
+    retry_seconds: float = 60.0
+    flush_seconds: float = 5.0
+
+
+class Exporter:
+    """A tracer's sink. `connect` is called inside the running loop, so nothing is open before a fork."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Transport],
+        resource: bytes,
+        options: ExportOptions,
+        metrics: ExporterMetrics,
+        log: Logger,
+        clean: encode.Clean = lambda value: value,
+    ) -> None:
+        self._connect = connect
+        self._resource = resource
+        self._options = options
+        self._metrics = metrics
+        self._log = log
+        self._clean = clean
+        self._queue: deque[RecordedSpan] = deque()
+        self._under_way = 0  # spans taken from the queue whose fate is not decided
+        self._closed = False
+        self._flushing = 0
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Condition()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        metrics.watch_queue(lambda: len(self._queue), options.queue_limit)
+
+    def offer(self, span: RecordedSpan) -> None:
+        """Queue or drop `span`. Any thread may call."""
+        waiting = len(self._queue)
+        if self._closed:
+            self._drop("shutdown", 1)
+        elif waiting >= self._options.queue_limit:
+            self._drop("queue_full", 1)
+        else:
+            self._queue.append(span)
+            if waiting + 1 == self._options.batch_limit:
+                self._rouse()
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Export until cancelled; then send what waits, for at most `flush_seconds`."""
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        transport = self._connect()
+        started()
+        try:
+            await self._pump(transport)
+        finally:
+            self._flushing += 1
+            try:
+                async with asyncio.timeout(self._options.flush_seconds):
+                    await self._drain(transport)
+            except TimeoutError:
+                pass
+            self._closed = True
+            self._drop("shutdown", len(self._queue))
+            self._queue.clear()
+            await transport.close()
+
+    async def flush(self, timeout_seconds: float) -> bool:
+        """Ask the running exporter to send what waits now; whether it did in time."""
+        if self._loop is None:
+            return not self._queue
+        self._flushing += 1
+        self._rouse()
+        try:
+            async with asyncio.timeout(timeout_seconds), self._settled:
+                await self._settled.wait_for(lambda: not self._queue and not self._under_way)
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            self._flushing -= 1
+
+    def _rouse(self) -> None:
+        if self._loop is None:
+            return  # not running yet: run() looks at the queue first
+        if threading.get_ident() == self._thread:
+            self._wake.set()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def _pump(self, transport: Transport) -> None:
+        slots = asyncio.Semaphore(self._options.concurrency)
+        async with asyncio.TaskGroup() as senders:
+            while True:
+                await self._until_ripe()
+                while self._queue:
+                    await slots.acquire()
+                    senders.create_task(self._send_and_release(transport, self._take(), slots))
+
+    async def _until_ripe(self) -> None:
+        """Wait for a full batch, a flush, or the delay."""
+        self._wake.clear()
+        if len(self._queue) < self._options.batch_limit and not (self._flushing and self._queue):
+            try:
+                async with asyncio.timeout(self._options.delay_seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _take(self) -> list[RecordedSpan]:
+        count = min(self._options.batch_limit, len(self._queue))
+        self._under_way += count
+        return [self._queue.popleft() for _ in range(count)]
+
+    async def _drain(self, transport: Transport) -> None:
+        while self._queue:
+            await self._send(transport, self._take())
+
+    async def _send_and_release(
+        self, transport: Transport, batch: list[RecordedSpan], slots: asyncio.Semaphore
+    ) -> None:
+        try:
+            await self._send(transport, batch)
+        finally:
+            slots.release()
+
+    async def _send(self, transport: Transport, batch: list[RecordedSpan]) -> None:
+        """Deliver one batch or count it lost; put back what a cancellation interrupts."""
+        try:
+            body, count = await self._encode(batch)
+            outcome = await self._deliver(transport, body)
+        except asyncio.CancelledError:
+            self._queue.extendleft(reversed(batch))
+            raise
+        else:
+            self._record(outcome, count)
+        finally:
+            self._under_way -= len(batch)
+            async with self._settled:
+                self._settled.notify_all()
+
+    async def _encode(self, batch: list[RecordedSpan]) -> tuple[bytes, int]:
+        encoded: list[tuple[Scope, bytes]] = []
+        for at in range(0, len(batch), _ENCODE_SLICE):
+            for span in batch[at : at + _ENCODE_SLICE]:
+                try:
+                    encoded.append((span.scope, encode.span(span, self._clean)))
+                except Exception as error:
+                    self._drop("invalid", 1)
+                    self._log.error(error, "Failed to encode span", span=span.name)
+            await asyncio.sleep(0)
+        return encode.request(self._resource, encoded), len(encoded)
+
+    async def _deliver(self, transport: Transport, body: bytes) -> Outcome:
+        options = self._options
+        give_up = time.monotonic() + options.retry_seconds
+        backoff = options.backoff_seconds
+        while True:
+            begun = time.monotonic()
+            outcome = await transport.send(body)
+            self._metrics.duration.observe(time.monotonic() - begun)
+            self._metrics.requests.labels(outcome.code).inc()
+            wait = max(outcome.delay_seconds, backoff * random.uniform(0.5, 1.5))
+            if outcome.verdict is not Verdict.RETRY or time.monotonic() + wait > give_up:
+                return outcome
+            await asyncio.sleep(wait)
+            backoff = min(backoff * 1.5, options.backoff_limit_seconds)
+
+    def _record(self, outcome: Outcome, count: int) -> None:
+        if outcome.verdict is Verdict.ACCEPTED:
+            lost = min(outcome.rejected, count)
+            self._metrics.exported.inc(count - lost)
+            self._drop("rejected", lost)
+            if outcome.message or lost:
+                self._log.warning("Collector accepted spans in part", rejected=lost, reason=outcome.message)
+            return
+        self._drop("retries_exhausted" if outcome.verdict is Verdict.RETRY else "refused", count)
+        self._log.error(None, "Failed to export spans", spans=count, code=outcome.code, reason=outcome.message)
+
+    def _drop(self, reason: str, count: int) -> None:
+        if count:
+            self._metrics.dropped.labels(reason).inc(count)

@@ -1,0 +1,139 @@
+"""Our bytes, read by the official protobuf classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from kubeglass.logging.sanitize import Secret
+from kubeglass.telemetry.tracing import encode, wire
+from kubeglass.telemetry.tracing.context import SpanContext
+from kubeglass.telemetry.tracing.tracer import Scope, Tracer
+
+texts = st.text(st.characters(codec="utf-8"), max_size=200)
+scalars = texts | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.binary()
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=8
+)
+attributes = st.dictionaries(texts, values, max_size=6)
+contexts = st.builds(
+    SpanContext,
+    st.integers(1, 2**128 - 1),
+    st.integers(1, 2**64 - 1),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["", "a=1"]),
+)
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def python(value: AnyValue) -> Any:
+    match value.WhichOneof("value"):
+        case "array_value":
+            return [python(inner) for inner in value.array_value.values]
+        case "kvlist_value":
+            return {pair.key: python(pair.value) for pair in value.kvlist_value.values}
+        case None:
+            return None
+        case kind:
+            return getattr(value, kind)
+
+
+def pairs(message: Any) -> dict[str, Any]:
+    return {pair.key: python(pair.value) for pair in message.attributes}
+
+
+class _Drop:
+    def offer(self, span: Any) -> None: ...
+
+
+@settings(deadline=None)
+@given(contexts | st.none(), texts, st.integers(1, 5), attributes, attributes, contexts, st.booleans(), texts)
+def test_every_span_decodes_to_itself(parent, name, kind, attrs, more, linked, failed, message) -> None:
+    """Whatever a span holds, opentelemetry-proto reads the same."""
+    span = Tracer(_Drop()).span(
+        name, kind=kind, parent=parent, attributes=attrs, links=[(linked)], start_ns=7, sampled=True
+    )
+    span.event_at(3, name, more)
+    if failed:
+        span.error(message)
+    span.end(9)
+    read = Span.FromString(encode.span(span, same))
+    assert read.trace_id == span.context.trace_id.to_bytes(16, "big")
+    assert read.span_id == span.context.span_id.to_bytes(8, "big")
+    assert read.parent_span_id == (parent.span_id.to_bytes(8, "big") if parent else b"")
+    assert read.trace_state == (parent.state if parent else "")
+    assert read.flags == 0x101 | (0x200 if parent and parent.remote else 0)
+    assert (read.name, read.kind, read.start_time_unix_nano, read.end_time_unix_nano) == (name, kind, 7, 9)
+    assert pairs(read) == attrs
+    assert [(e.name, e.time_unix_nano, pairs(e)) for e in read.events] == [(name, 3, more)]
+    assert read.links[0].trace_id == linked.trace_id.to_bytes(16, "big")
+    assert read.links[0].flags == 0x100 | linked.sampled | (0x200 if linked.remote else 0)
+    assert (read.status.code, read.status.message) == ((2, message) if failed else (0, ""))
+    assert read.SerializeToString(deterministic=True) == Span.FromString(read.SerializeToString()).SerializeToString(
+        deterministic=True
+    )
+
+
+def test_request_groups_by_scope() -> None:
+    """One resource, one group per scope, spans in order."""
+    tracer = Tracer(_Drop())
+    other = tracer.named("other", "1.2")
+    spans = [tracer.span("a"), other.span("b"), tracer.span("c")]
+    for span in spans:
+        span.end()
+    body = encode.request(
+        encode.resource({"service.name": "s", "n": 1}), [(s.scope, encode.span(s, same)) for s in spans]
+    )
+    read = ExportTraceServiceRequest.FromString(body)
+    (group,) = read.resource_spans
+    assert pairs(group.resource) == {"service.name": "s", "n": 1}
+    assert [(g.scope.name, g.scope.version, [s.name for s in g.spans]) for g in group.scope_spans] == [
+        ("kubeglass", "", ["a", "c"]),
+        ("other", "1.2", ["b"]),
+    ]
+    assert ExportTraceServiceRequest.FromString(encode.request(b"", [])).resource_spans[0].resource == Resource()
+
+
+def test_what_protobuf_cannot_hold_is_replaced() -> None:
+    """Lone surrogates, huge integers, None and unknown types never cost the batch."""
+    span = Tracer(_Drop()).span("a\ud800", attributes={"huge": 2**70, "odd": Scope("x"), "none": [None], "s": "\udfff"})
+    span.end()
+    read = Span.FromString(encode.span(span, same))
+    assert read.name == "a?" and pairs(read) == {"huge": str(2**70), "odd": str(Scope("x")), "none": [None], "s": "?"}
+
+
+def test_values_pass_the_sanitizer() -> None:
+    """Attributes, events and the status message are cleaned; a Secret is redacted even without a sanitizer."""
+    span = Tracer(_Drop()).span("a", attributes={"k": "hush", "secret": Secret("pw")})
+    span.event("e", k="hush")
+    span.error("hush")
+    span.end()
+    read = Span.FromString(encode.span(span, lambda v: v.replace("hush", "***") if isinstance(v, str) else v))
+    assert pairs(read) == {"k": "***", "secret": "[redacted:secret]"}
+    assert pairs(read.events[0]) == {"k": "***"} and read.status.message == "***"
+
+
+@given(st.binary(max_size=64))
+def test_field_reader_never_fails_otherwise_than_by_value_error(data: bytes) -> None:
+    """Broken input is a ValueError, whatever it is."""
+    try:
+        list(wire.fields(data))
+    except ValueError:
+        pass
+
+
+@given(st.integers(0, 2**64 - 1), st.binary(max_size=300))
+def test_field_reader_reads_what_is_written(number: int, payload: bytes) -> None:
+    """Fields come back in order."""
+    data = b"\x08" + wire.varint(number) + wire.field(b"\x12", payload) + b"\x19" + wire.fixed64(number)
+    assert list(wire.fields(data)) == [(1, number), (2, payload), (3, number)]
