@@ -1,0 +1,98 @@
+"""How fast `kubeglass up` boots, and what an idle one-node cluster weighs.
+
+Compared with what Python itself needs to import the two heaviest libraries: `python -c "import aiohttp, grpc"`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.benchmarks.report import Row
+
+KUBEGLASS = [sys.executable, "-m", "kubeglass"]
+_API_BOUND_SECONDS, _NODE_BOUND_SECONDS, _PSS_BOUND_MIB = 1.0, 2.0, 200.0
+
+
+def run(rounds: int) -> Iterable[Row]:
+    """Medians over `rounds` boots of a warm data dir's code (each boot has a data dir of its own)."""
+    api, ready, imports, weights = [], [], [], []
+    for _ in range(rounds):
+        imports.append(_import_seconds())
+        with tempfile.TemporaryDirectory(prefix="kubeglass-bench-") as folder:
+            seconds = _boot(Path(folder))
+            api.append(seconds[0])
+            ready.append(seconds[1])
+            weights.append(seconds[2])
+    base = statistics.median(imports)
+    yield _row("API answers after up", statistics.median(api), base, _API_BOUND_SECONDS)
+    yield _row("node Ready after up", statistics.median(ready), base, _NODE_BOUND_SECONDS)
+    pss = statistics.median(weights)
+    bound = f"<= {_PSS_BOUND_MIB:.0f} MiB"
+    yield Row(
+        "idle one-node cluster, PSS summed", f"{pss:.0f} MiB", "-", pss / _PSS_BOUND_MIB, bound, pss <= _PSS_BOUND_MIB
+    )
+
+
+def _row(what: str, seconds: float, base: float, bound: float) -> Row:
+    theirs = f"{base:.2f} s (import aiohttp, grpc)"
+    return Row(what, f"{seconds:.2f} s", theirs, seconds / base, f"<= {bound:.1f} s", seconds <= bound)
+
+
+def _import_seconds() -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import aiohttp, grpc"], check=True)
+    return time.perf_counter() - started
+
+
+def _boot(folder: Path) -> tuple[float, float, float]:
+    """(seconds until the API answers, until the node is Ready, PSS in MiB once idle)."""
+    environment = {**os.environ, "KUBEGLASS_HOME": str(folder)}
+    started = time.perf_counter()
+    up = subprocess.Popen([*KUBEGLASS, "up", "--detach", "--ports", "auto"], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        api = _await_api(folder, started)
+        if up.wait() != 0:
+            raise RuntimeError("kubeglass up failed")
+        ready = time.perf_counter() - started
+        time.sleep(3)  # let start-up garbage settle: what is weighed is the idle cluster
+        return api, ready, _pss_mib(folder, environment)
+    finally:
+        subprocess.run([*KUBEGLASS, "down"], env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def _await_api(folder: Path, started: float) -> float:
+    context: ssl.SSLContext | None = None
+    while time.perf_counter() - started < 60:
+        try:
+            if context is None:
+                context = ssl.create_default_context(cafile=str(folder / "pki" / "ca.crt"))
+                server = json.loads((folder / "cluster.json").read_text())["ports"]["apiserver"]
+            with urllib.request.urlopen(f"https://127.0.0.1:{server}/readyz", context=context, timeout=1) as answer:
+                if answer.status == 200:
+                    return time.perf_counter() - started
+        except (OSError, ValueError, KeyError):
+            context = context if (folder / "cluster.json").exists() else None
+        time.sleep(0.005)
+    raise RuntimeError("the API did not answer within 60 s")
+
+
+def _pss_mib(folder: Path, environment: dict[str, str]) -> float:
+    status = json.loads(
+        subprocess.run([*KUBEGLASS, "status", "-o", "json"], env=environment, check=True, capture_output=True).stdout
+    )
+    total = 0
+    for component in status["components"].values():
+        for line in Path(f"/proc/{component['pid']}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total / 1024
