@@ -146,7 +146,8 @@ def _scaled_to_nano(unscaled: int, scale: int) -> int:
     shift = scale + 9
     if shift > 400:
         raise QuantityError(NUMBER_WRONG)
-    return unscaled * 10**shift if shift >= 0 else -(-unscaled // 10**-shift)
+    power: int = 10 ** abs(shift)
+    return unscaled * power if shift >= 0 else -(-unscaled // power)
 
 
 def _divide_away(amount: int, divisor: int) -> int:

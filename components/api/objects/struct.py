@@ -77,7 +77,8 @@ def decode(view: type[T], data: bytes | bytearray | memoryview | str | Mapping[s
         except msgspec.ValidationError:
             return msgspec.convert(without_nulls(data), view)
     try:
-        found: T = _decoder(view).decode(data)
+        wanted: Any = view
+        found: T = _decoder(wanted).decode(data)
         return found
     except msgspec.ValidationError:
         return msgspec.convert(without_nulls(msgspec.json.decode(data)), view)
