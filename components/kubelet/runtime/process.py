@@ -1,0 +1,574 @@
+"""The `process` runtime: every container is a real child process of its pod's shim.
+
+Shims outlive the kubelet; `start` finds them again. All state that must survive lies in
+NODE_DIR/sandboxes/ID/{sandbox.json, containers/CID/{config,status}.json}; see shim/sandbox.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import kubeglass
+from kubeglass.components.kubelet.runtime.images import PROGRAMS, Catalog, image_id, parse, unknown_image_message
+from kubeglass.components.kubelet.runtime.procstats import directory_bytes, tree_usage
+from kubeglass.components.kubelet.runtime.runtime import (
+    Container,
+    ContainerConfig,
+    ContainerState,
+    ContainerStats,
+    ExecResult,
+    ExecTimeoutError,
+    Image,
+    NotFoundError,
+    ProcessStreams,
+    RuntimeCallError,
+    RuntimeEvent,
+    Sandbox,
+    SandboxConfig,
+    SandboxState,
+    new_id,
+)
+from kubeglass.components.kubelet.runtime.shim.spawn import DEFAULT_PATH, Isolation
+from kubeglass.components.kubelet.runtime.shimclient import ShimClient, ShimGoneError, open_streams
+
+_SHIM = Path(kubeglass.__file__).parent / "components/kubelet/runtime/shim/main.py"
+_SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+_STOP_SECONDS = 5.0
+_KILLED = 137
+
+
+class ShimStarter:
+    """The preloaded process that forks shims; started on first use, and again if it died."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock = asyncio.Lock()
+        self.isolation = Isolation(namespaces=False, user_namespace=False)
+
+    async def ensure(self) -> asyncio.subprocess.Process:
+        """The running starter. `isolation` is known afterwards."""
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                os.path.realpath(sys.executable),
+                "-I",
+                "-S",
+                str(_SHIM),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert self._process.stdout is not None
+            line = await self._process.stdout.readline()
+            if not line:
+                raise RuntimeCallError("the shim starter ended at once")
+            self.isolation = Isolation(**json.loads(line))
+        return self._process
+
+    async def fork(self, directory: Path) -> None:
+        """Start a shim for a sandbox directory; it listens when this returns. Raises RuntimeCallError."""
+        async with self._lock:
+            process = await self.ensure()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(f"{directory}\n".encode())
+            answer = (await process.stdout.readline()).decode().strip()
+        if not answer.startswith("ok "):
+            raise RuntimeCallError(f"cannot start the sandbox process: {answer.removeprefix('error ')}")
+
+    async def close(self) -> None:
+        """End the starter; the shims it forked go on."""
+        process, self._process = self._process, None
+        if process is None or process.stdin is None:
+            return
+        process.stdin.close()
+        await process.wait()
+
+
+class ProcessRuntime:
+    """Runtime over shims. Reads (list, status) are served from memory, kept right by the shims' events."""
+
+    name = "process"
+    version = kubeglass.__version__
+
+    def __init__(self, node_dir: Path, catalog: Catalog, port_shift: int = 0) -> None:
+        self._sandboxes_dir = node_dir / "sandboxes"
+        self._images_file = node_dir / "images.json"
+        self._catalog = catalog
+        self._port_shift = port_shift
+        self._starter = ShimStarter()
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._containers: dict[str, Container] = {}
+        self._shims: dict[str, ShimClient] = {}
+        self._images: dict[str, Image] = {}
+        self._cpu: dict[str, float] = {}
+        self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()  # bounded by containers: at most one per change
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Adopt every sandbox that an earlier kubelet left; a sandbox whose shim is gone becomes NOTREADY."""
+        self._sandboxes_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._images_file.exists():
+            for name in json.loads(self._images_file.read_text()):
+                self._remember_image(name)
+        await self._starter.ensure()
+        for directory in sorted(self._sandboxes_dir.iterdir()):
+            await self._adopt(directory)
+
+    async def close(self) -> None:
+        """Let go: pods keep running and are adopted by the next kubelet."""
+        for shim in self._shims.values():
+            shim.close()
+        await self._starter.close()
+
+    @property
+    def isolation(self) -> Isolation:
+        """What the host lets containers have."""
+        return self._starter.isolation
+
+    async def _adopt(self, directory: Path) -> None:
+        try:
+            record = json.loads((directory / "sandbox.json").read_text())
+        except (OSError, ValueError):  # killed while creating it: nothing ran
+            shutil.rmtree(directory, ignore_errors=True)
+            return
+        sandbox_id = directory.name
+        self._sandboxes[sandbox_id] = Sandbox(
+            sandbox_id,
+            SandboxConfig(**record["config"]),
+            SandboxState.NOT_READY,
+            created_at=record["created_at"],
+            ip=record["ip"],
+        )
+        for folder in sorted((directory / "containers").glob("*")):
+            self._read_container(sandbox_id, folder)
+        if _alive(directory):
+            await self._connect(sandbox_id)
+        else:
+            self._sandbox_lost(sandbox_id)
+
+    def _read_container(self, sandbox_id: str, folder: Path) -> None:
+        try:
+            config = ContainerConfig(**json.loads((folder / "kubelet.json").read_text()))
+            status = json.loads((folder / "status.json").read_text())
+        except (OSError, ValueError):
+            return
+        self._containers[folder.name] = self._new_container(folder.name, sandbox_id, config)
+        self._update(status)
+
+    async def _connect(self, sandbox_id: str) -> None:
+        shim = await ShimClient.connect(
+            self._sandboxes_dir / sandbox_id, self._container_exited, lambda: self._sandbox_lost(sandbox_id)
+        )
+        self._shims[sandbox_id] = shim
+        self._sandboxes[sandbox_id] = replace(self._sandboxes[sandbox_id], state=SandboxState.READY)
+        for status in await shim.call("list"):
+            self._update(status)
+
+    # -- sandboxes ------------------------------------------------------------------------------------------------
+
+    async def run_pod_sandbox(self, config: SandboxConfig, ip: str) -> str:
+        """Create the sandbox's directory and its shim."""
+        sandbox_id = new_id()
+        directory = self._sandboxes_dir / sandbox_id
+        (directory / "containers").mkdir(parents=True, mode=0o700)
+        directory.chmod(0o700)
+        created_at = time.time_ns()
+        record = {
+            "id": sandbox_id, "ip": ip, "created_at": created_at, "config": asdict(config),
+            "hostname": "" if config.host_network else config.hostname,
+        }  # fmt: skip
+        (directory / "sandbox.json").write_text(json.dumps(record))
+        try:
+            await self._starter.fork(directory)
+        except RuntimeCallError:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        self._sandboxes[sandbox_id] = Sandbox(sandbox_id, config, SandboxState.NOT_READY, created_at, ip)
+        await self._connect(sandbox_id)
+        return sandbox_id
+
+    async def stop_pod_sandbox(self, sandbox_id: str) -> None:
+        """Shut the shim down, with every process of the pod."""
+        shim = self._shims.get(sandbox_id)
+        if shim is None:
+            return
+        with contextlib.suppress(RuntimeCallError):
+            await shim.call("shutdown")
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await shim.lost.wait()
+        except TimeoutError:
+            _kill_shim(self._sandboxes_dir / sandbox_id)
+            await shim.lost.wait()
+
+    async def remove_pod_sandbox(self, sandbox_id: str) -> None:
+        """Delete everything the sandbox left on disk. Logs stay; the kubelet removes them with the pod."""
+        if sandbox_id not in self._sandboxes:
+            return
+        await self.stop_pod_sandbox(sandbox_id)
+        del self._sandboxes[sandbox_id]
+        for container in [c for c in self._containers.values() if c.sandbox_id == sandbox_id]:
+            del self._containers[container.id]
+            self._cpu.pop(container.id, None)
+        await asyncio.to_thread(_remove_tree, self._sandboxes_dir / sandbox_id)
+
+    async def list_pod_sandboxes(self) -> Sequence[Sandbox]:
+        return tuple(self._sandboxes.values())
+
+    def _sandbox_lost(self, sandbox_id: str) -> None:
+        """The shim is gone, and by parent-death signal its processes are too."""
+        self._shims.pop(sandbox_id, None)
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None:
+            return
+        self._sandboxes[sandbox_id] = replace(sandbox, state=SandboxState.NOT_READY)
+        for container in tuple(self._containers.values()):
+            if container.sandbox_id == sandbox_id and container.state in (
+                ContainerState.RUNNING,
+                ContainerState.CREATED,
+            ):
+                self._end_lost_container(container)
+        self._announce(sandbox.config.pod_uid, "")
+
+    def _end_lost_container(self, container: Container) -> None:
+        """What the shim wrote last is the truth; a container it left running was killed with it."""
+        file = self._container_dir(container) / "status.json"
+        with contextlib.suppress(OSError, ValueError):
+            self._update(json.loads(file.read_text()))
+        current = self._containers[container.id]
+        if current.state is not ContainerState.EXITED:
+            self._containers[container.id] = replace(
+                current,
+                state=ContainerState.EXITED,
+                finished_at=time.time_ns(),
+                exit_code=_KILLED,
+                reason="Error",
+                pid=0,
+            )
+
+    # -- containers -----------------------------------------------------------------------------------------------
+
+    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
+        """Resolve the image to a program and hand the container to the shim."""
+        shim = self._shim(sandbox_id)
+        spec = self._spec(config)
+        container_id = new_id()
+        directory = self._sandboxes_dir / sandbox_id / "containers" / container_id
+        directory.mkdir(mode=0o700)
+        (directory / "kubelet.json").write_text(json.dumps(asdict(config)))
+        self._containers[container_id] = self._new_container(container_id, sandbox_id, config)
+        self._update(await shim.call("create", container=container_id, config=spec))
+        return container_id
+
+    def _new_container(self, container_id: str, sandbox_id: str, config: ContainerConfig) -> Container:
+        return Container(
+            id=container_id,
+            sandbox_id=sandbox_id,
+            pod_uid=self._sandboxes[sandbox_id].config.pod_uid,
+            name=config.name,
+            image=str(parse(config.image)),
+            image_id=image_id(config.image),
+            attempt=config.attempt,
+            state=ContainerState.CREATED,
+            created_at=time.time_ns(),
+            log_path=config.log_path,
+            spec_hash=config.spec_hash,
+        )
+
+    def _spec(self, config: ContainerConfig) -> dict[str, Any]:
+        """What the shim executes. Raises RuntimeCallError when this host cannot give what the container asks for."""
+        try:
+            program = self._catalog.program(config.image, config.command, config.args)
+        except KeyError as error:
+            raise NotFoundError(unknown_image_message(config.image)) from error
+        if not program.args:
+            raise RuntimeCallError("no command specified")
+        mounts = [asdict(mount) for mount in config.mounts]
+        if not self.isolation.namespaces:
+            mounts = _without_namespaces(mounts)
+        env = {"PATH": DEFAULT_PATH, **program.env, **config.env}
+        env.setdefault("HOME", "/root" if not config.uid else "/")
+        if program.builtin:
+            env |= {"KUBEGLASS_POD_IP": config.pod_ip, "KUBEGLASS_PORT_SHIFT": str(self._port_shift)}
+        spec = asdict(config)
+        spec |= {
+            "args": list(program.args),
+            "env": env,
+            "mounts": mounts,
+            "working_dir": config.working_dir or program.working_dir,
+            "stop_signal": config.stop_signal or program.stop_signal,
+            "programs": _program_directories() if program.builtin else [],
+        }
+        del spec["command"]
+        if config.tty:
+            env.setdefault("TERM", "xterm")
+        return spec
+
+    async def start_container(self, container_id: str) -> None:
+        """Run the container's program. Raises StartContainerError."""
+        container = self._container(container_id)
+        try:
+            self._update(await self._shim(container.sandbox_id).call("start", container=container_id))
+        except RuntimeCallError:
+            file = self._container_dir(container) / "status.json"
+            with contextlib.suppress(OSError, ValueError):
+                self._update(json.loads(file.read_text()))
+            raise
+
+    async def stop_container(self, container_id: str, grace_seconds: float) -> None:
+        """Returns once the container ended."""
+        container = self._container(container_id)
+        shim = self._shims.get(container.sandbox_id)
+        if shim is None or container.state is not ContainerState.RUNNING:
+            return
+        with contextlib.suppress(ShimGoneError):
+            self._update(await shim.call("stop", container=container_id, grace_seconds=grace_seconds))
+
+    async def remove_container(self, container_id: str) -> None:
+        """Delete an ended container's files."""
+        container = self._containers.get(container_id)
+        if container is None:
+            return
+        shim = self._shims.get(container.sandbox_id)
+        if shim is not None:
+            with contextlib.suppress(NotFoundError, ShimGoneError):
+                await shim.call("remove", container=container_id)
+        directory = self._container_dir(container)
+        del self._containers[container_id]
+        self._cpu.pop(container_id, None)
+        await asyncio.to_thread(_remove_tree, directory)
+
+    async def list_containers(self) -> Sequence[Container]:
+        return tuple(self._containers.values())
+
+    async def container_status(self, container_id: str) -> Container:
+        return self._container(container_id)
+
+    async def reopen_container_log(self, container_id: str) -> None:
+        container = self._container(container_id)
+        await self._shim(container.sandbox_id).call("reopen_log", container=container_id)
+
+    def _container(self, container_id: str) -> Container:
+        container = self._containers.get(container_id)
+        if container is None:
+            raise NotFoundError(f'an error occurred when try to find container "{container_id}": not found')
+        return container
+
+    def _container_dir(self, container: Container) -> Path:
+        return self._sandboxes_dir / container.sandbox_id / "containers" / container.id
+
+    def _shim(self, sandbox_id: str) -> ShimClient:
+        shim = self._shims.get(sandbox_id)
+        if shim is None:
+            raise ShimGoneError(f"sandbox {sandbox_id} is not running")
+        return shim
+
+    def _update(self, status: dict[str, Any]) -> None:
+        """Take over what the shim says of a container."""
+        container = self._containers.get(status["id"])
+        if container is not None:
+            values = {key: status[key] for key in ("pid", "created_at", "started_at", "finished_at", "exit_code")}
+            self._containers[container.id] = replace(
+                container,
+                state=ContainerState(status["state"]),
+                reason=status["reason"],
+                message=status["message"],
+                **values,
+            )
+
+    def _container_exited(self, status: dict[str, Any]) -> None:
+        self._update(status)
+        container = self._containers.get(status["id"])
+        if container is not None:
+            self._announce(container.pod_uid, container.id)
+
+    # -- streams --------------------------------------------------------------------------------------------------
+
+    async def exec(self, container_id: str, command: Sequence[str], *, tty: bool, stdin: bool) -> ProcessStreams:
+        """A command inside the container."""
+        container = self._container(container_id)
+        return await open_streams(
+            self._sandboxes_dir / container.sandbox_id,
+            "exec",
+            tty,
+            container=container_id,
+            args=list(command),
+            stdin=stdin,
+        )
+
+    async def exec_sync(self, container_id: str, command: Sequence[str], timeout_seconds: float) -> ExecResult:
+        """A command inside the container, to its end."""
+        streams = await self.exec(container_id, command, tty=False, stdin=False)
+        try:
+            async with asyncio.timeout(timeout_seconds or None):
+                stdout, stderr, exit_code = await asyncio.gather(
+                    _read_all(streams, 1), _read_all(streams, 2), streams.wait()
+                )
+        except TimeoutError as error:
+            raise ExecTimeoutError(
+                f"command {' '.join(command)!r} timed out: timeout {timeout_seconds:g}s exceeded"
+            ) from error
+        finally:
+            streams.close()
+        return ExecResult(exit_code, stdout, stderr)
+
+    async def attach(self, container_id: str) -> ProcessStreams:
+        """The container's own streams."""
+        container = self._container(container_id)
+        return await open_streams(self._sandboxes_dir / container.sandbox_id, "attach", False, container=container_id)
+
+    # -- statistics -----------------------------------------------------------------------------------------------
+
+    async def list_container_stats(self) -> Sequence[ContainerStats]:
+        """Figures of every running container."""
+        return [self._stats(c) for c in tuple(self._containers.values()) if c.state is ContainerState.RUNNING]
+
+    def _stats(self, container: Container) -> ContainerStats:
+        usage = tree_usage(container.pid)
+        # A process that nobody waited for takes its CPU time with it; a counter must not fall.
+        cpu = self._cpu[container.id] = max(usage.cpu_seconds, self._cpu.get(container.id, 0.0))
+        return ContainerStats(
+            container=container,
+            timestamp=time.time_ns(),
+            cpu_usage_seconds=cpu,
+            memory_working_set_bytes=usage.rss_bytes + usage.cache_bytes,
+            memory_rss_bytes=usage.rss_bytes,
+            memory_cache_bytes=usage.cache_bytes,
+            memory_swap_bytes=usage.swap_bytes,
+            page_faults=usage.page_faults,
+            major_page_faults=usage.major_page_faults,
+            read_bytes=usage.read_bytes,
+            write_bytes=usage.write_bytes,
+            reads=usage.reads,
+            writes=usage.writes,
+            fs_usage_bytes=directory_bytes(self._container_dir(container) / "rootfs"),
+            processes=usage.processes,
+            threads=usage.threads,
+            file_descriptors=usage.file_descriptors,
+            sockets=usage.sockets,
+        )
+
+    # -- images ---------------------------------------------------------------------------------------------------
+
+    async def image_status(self, image: str) -> Image | None:
+        return self._images.get(str(parse(image)))
+
+    async def pull_image(self, image: str) -> Image:
+        """Look the image up in the catalog and keep it as present."""
+        if self._catalog.find(image) is None:
+            raise NotFoundError(unknown_image_message(image))
+        found = self._remember_image(image)
+        self._images_file.write_text(json.dumps(sorted(self._images)))
+        return found
+
+    async def list_images(self) -> Sequence[Image]:
+        return tuple(self._images.values())
+
+    def _remember_image(self, image: str) -> Image:
+        entry = self._catalog.find(image)
+        reference = str(parse(image))
+        found = Image(image_id(image), (reference,), entry.size_bytes if entry else 0)
+        self._images[reference] = found
+        return found
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    def _announce(self, pod_uid: str, container_id: str) -> None:
+        self._events.put_nowait(RuntimeEvent(pod_uid, container_id))
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        while True:
+            yield await self._events.get()
+
+
+def stop_all(data_dir: Path, log: Callable[[str], None] = lambda text: None) -> int:
+    """End every shim of every node below a data dir, with all their processes. Returns how many there were."""
+    directories = [folder for folder in data_dir.glob("nodes/*/sandboxes/*") if _alive(folder)]
+    for directory in directories:
+        _signal_shim(directory, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    for directory in directories:
+        while _alive(directory) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if _alive(directory):
+            log(f"sandbox process of {directory.name} did not end in time; killed")
+            _kill_shim(directory)
+    return len(directories)
+
+
+def _alive(directory: Path) -> bool:
+    """Whether the shim of a sandbox directory lives: it holds a lock on its pid file."""
+    try:
+        fd = os.open(directory / "shim.pid", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _signal_shim(directory: Path, number: int) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(int((directory / "shim.pid").read_text()), number)
+
+
+def _kill_shim(directory: Path) -> None:
+    """Its containers follow by parent-death signal."""
+    if _alive(directory):
+        _signal_shim(directory, signal.SIGKILL)
+
+
+def _program_directories() -> list[str]:
+    """What a built-in program needs to see besides /usr: the interpreter and its own source."""
+    prefix = os.path.realpath(sys.base_prefix)
+    return [str(PROGRAMS.resolve()), *([] if prefix.startswith("/usr") else [prefix])]
+
+
+def _without_namespaces(mounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without mount namespaces only a path that is the same inside and outside can be given."""
+    for mount in mounts:
+        path = mount["container_path"]
+        if path.startswith((_SERVICE_ACCOUNT_PATH, "/etc/hosts", "/dev/termination-log")):
+            continue
+        if mount["host_path"] != path:
+            raise RuntimeCallError(
+                f'cannot mount a volume at "{path}": this host permits neither root nor unprivileged user namespaces '
+                "(sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
+            )
+    return []
+
+
+async def _read_all(streams: ProcessStreams, stream: int) -> bytes:
+    chunks = []
+    while chunk := await streams.read(stream):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _remove_tree(path: Path) -> None:
+    """Like rm -rf, also through directories that a container made unreadable."""
+
+    def open_up(function: Any, name: str, error: Any) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(name), stat.S_IRWXU)
+            os.chmod(name, stat.S_IRWXU)
+            function(name)
+
+    shutil.rmtree(path, onerror=open_up)
