@@ -1,0 +1,131 @@
+"""A cluster shows itself: a real Prometheus scrapes it, a change can be followed by its trace id."""
+
+import json
+import shutil
+import socket
+import subprocess
+import urllib.request
+
+import pytest
+from tests.e2e.cluster import Cluster, eventually
+
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="needs a real Prometheus: apt-get install prometheus"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def fetch(url: str):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return json.loads(answer.read())
+
+
+@pytest.fixture(scope="module")
+def prometheus(one_node: Cluster, tmp_path_factory):
+    """A real Prometheus on the generated configuration; its URL."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    config = folder / "prometheus.yml"
+    config.write_text(one_node.kubeglass("prometheus-config").stdout)
+    checked = subprocess.run(["promtool", "check", "config", str(config)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    port = free_port()
+    server = subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--enable-feature=exemplar-storage",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=(folder / "log").open("wb"),
+    )
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(30)
+
+
+@needs_prometheus
+def test_every_target_is_up(one_node, prometheus):
+    """Prometheus, started with what `prometheus-config` prints, scrapes every endpoint."""
+
+    def all_up():
+        targets = fetch(f"{prometheus}/api/v1/targets?state=active")["data"]["activeTargets"]
+        bad = {target["scrapeUrl"]: target["lastError"] for target in targets if target["health"] != "up"}
+        assert not bad, bad
+        return targets
+
+    targets = eventually(all_up, "all targets are up", 60)
+    scraped = {target["scrapeUrl"] for target in targets}
+    served = {url for component in one_node.status()["components"].values() for url in component["metrics"]}
+    assert scraped == served
+
+
+@needs_prometheus
+def test_promtool_accepts_every_endpoint(one_node):
+    """`promtool check metrics` has nothing to say about any endpoint."""
+    token = (one_node.data / "prometheus.token").read_text()
+    complaints = {}
+    for component in one_node.status()["components"].values():
+        for url in component["metrics"]:
+            scraped = subprocess.run(
+                ["curl", "-sS", "--fail", "--cacert", f"{one_node.data}/pki/ca.crt", "-H", f"Authorization: Bearer {token}", url],
+                capture_output=True, check=True,
+            ).stdout  # fmt: skip
+            checked = subprocess.run(["promtool", "check", "metrics"], input=scraped, capture_output=True, check=False)
+            if checked.returncode or checked.stderr.strip():
+                complaints[url] = checked.stderr.decode()
+    assert complaints == {}
+
+
+def test_the_prometheus_token_reads_metrics_and_nothing_else(one_node):
+    """With the token every metrics endpoint answers 200, and objects are forbidden."""
+    token = (one_node.data / "prometheus.token").read_text()
+    url = one_node.status()["components"]["apiserver"]["url"]
+    curl = ["curl", "-sS", "--cacert", f"{one_node.data}/pki/ca.crt", "-H", f"Authorization: Bearer {token}"]
+    answer = subprocess.run([*curl, f"{url}/api/v1/secrets"], capture_output=True, check=True).stdout
+    assert json.loads(answer)["code"] == 403
+    for component in one_node.status()["components"].values():
+        for metrics in component["metrics"]:
+            code = subprocess.run(
+                [*curl, "-o", "/dev/null", "-w", "%{http_code}", metrics], capture_output=True, check=True
+            ).stdout
+            assert (metrics, code) == (metrics, b"200")
+
+
+def test_a_change_can_be_followed_by_its_trace_id(one_node):
+    """The trace id of the request that created a Pod leads to that request's span in the collector."""
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "traced"},
+        "spec": {"containers": [{"name": "a", "image": "registry.k8s.io/pause:3.10"}]},
+    }
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    url = one_node.status()["components"]["apiserver"]["url"]
+    subprocess.run(
+        [
+            "curl", "-sS", "--fail", "--cacert", f"{one_node.data}/pki/ca.crt",
+            "--cert", f"{one_node.data}/pki/admin.crt", "--key", f"{one_node.data}/pki/admin.key",
+            "-H", "Content-Type: application/json", "-H", f"traceparent: 00-{trace_id}-00f067aa0ba902b7-01",
+            "-d", json.dumps(manifest), f"{url}/api/v1/namespaces/default/pods",
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    query = one_node.status()["collector"]["query"]
+
+    def spans():
+        try:
+            return fetch(f"{query}/api/traces/{trace_id}")["data"][0]["spans"]
+        except urllib.error.HTTPError:
+            return None
+
+    names = {span["operationName"] for span in eventually(spans, "the collector has the trace", 30)}
+    assert "POST /api/v1/namespaces/{:namespace}/pods" in names
+    assert "apiserver" in fetch(f"{query}/api/services")["data"]
