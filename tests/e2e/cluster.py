@@ -67,6 +67,18 @@ class Cluster:
         """`kubectl …`; its standard output."""
         return _checked(self.command("kubectl", *argv, timeout=timeout, input=input), check).stdout
 
+    def curl(self, url: str, *argv: str, token: bool = False) -> bytes:
+        """curl a URL of the cluster (or a path of its API server), as administrator or with the Prometheus token."""
+        if url.startswith("/"):
+            url = f"{self.status()['components']['apiserver']['url']}{url}"
+        pki = self.data / "pki"
+        if token:
+            identity = ["-H", f"Authorization: Bearer {(self.data / 'prometheus.token').read_text()}"]
+        else:
+            identity = ["--cert", str(pki / "admin.crt"), "--key", str(pki / "admin.key")]
+        command = ["curl", "-sS", "--cacert", str(pki / "ca.crt"), *identity, *argv, url]
+        return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+
     def get(self, *argv: str) -> Any:
         """`kubectl get … -o json`, decoded."""
         return json.loads(self.kubectl("get", *argv, "-o", "json"))

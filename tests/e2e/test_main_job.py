@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 
 from tests.e2e.cluster import ROOT, Cluster, eventually, ready_pods
 from tests.e2e.processes import with_environment

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
+import urllib.error
 import urllib.request
 
 import pytest
@@ -70,14 +71,10 @@ def test_every_target_is_up(one_node, prometheus):
 @needs_prometheus
 def test_promtool_accepts_every_endpoint(one_node):
     """`promtool check metrics` has nothing to say about any endpoint."""
-    token = (one_node.data / "prometheus.token").read_text()
     complaints = {}
     for component in one_node.status()["components"].values():
         for url in component["metrics"]:
-            scraped = subprocess.run(
-                ["curl", "-sS", "--fail", "--cacert", f"{one_node.data}/pki/ca.crt", "-H", f"Authorization: Bearer {token}", url],
-                capture_output=True, check=True,
-            ).stdout  # fmt: skip
+            scraped = one_node.curl(url, "--fail", token=True)
             checked = subprocess.run(["promtool", "check", "metrics"], input=scraped, capture_output=True, check=False)
             if checked.returncode or checked.stderr.strip():
                 complaints[url] = checked.stderr.decode()
@@ -86,16 +83,10 @@ def test_promtool_accepts_every_endpoint(one_node):
 
 def test_the_prometheus_token_reads_metrics_and_nothing_else(one_node):
     """With the token every metrics endpoint answers 200, and objects are forbidden."""
-    token = (one_node.data / "prometheus.token").read_text()
-    url = one_node.status()["components"]["apiserver"]["url"]
-    curl = ["curl", "-sS", "--cacert", f"{one_node.data}/pki/ca.crt", "-H", f"Authorization: Bearer {token}"]
-    answer = subprocess.run([*curl, f"{url}/api/v1/secrets"], capture_output=True, check=True).stdout
-    assert json.loads(answer)["code"] == 403
+    assert json.loads(one_node.curl("/api/v1/secrets", token=True))["code"] == 403
     for component in one_node.status()["components"].values():
         for metrics in component["metrics"]:
-            code = subprocess.run(
-                [*curl, "-o", "/dev/null", "-w", "%{http_code}", metrics], capture_output=True, check=True
-            ).stdout
+            code = one_node.curl(metrics, "-o", "/dev/null", "-w", "%{http_code}", token=True)
             assert (metrics, code) == (metrics, b"200")
 
 
@@ -108,16 +99,13 @@ def test_a_change_can_be_followed_by_its_trace_id(one_node):
         "spec": {"containers": [{"name": "a", "image": "registry.k8s.io/pause:3.10"}]},
     }
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
-    url = one_node.status()["components"]["apiserver"]["url"]
-    subprocess.run(
-        [
-            "curl", "-sS", "--fail", "--cacert", f"{one_node.data}/pki/ca.crt",
-            "--cert", f"{one_node.data}/pki/admin.crt", "--key", f"{one_node.data}/pki/admin.key",
-            "-H", "Content-Type: application/json", "-H", f"traceparent: 00-{trace_id}-00f067aa0ba902b7-01",
-            "-d", json.dumps(manifest), f"{url}/api/v1/namespaces/default/pods",
-        ],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    one_node.curl(
+        "/api/v1/namespaces/default/pods",
+        "--fail",
+        *("-H", "Content-Type: application/json"),
+        *("-H", f"traceparent: 00-{trace_id}-00f067aa0ba902b7-01"),
+        *("-d", json.dumps(manifest)),
+    )
     query = one_node.status()["collector"]["query"]
 
     def spans():
