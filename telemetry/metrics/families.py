@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from kubeglass.telemetry.metrics import spelling
@@ -30,6 +31,10 @@ class Collected(NamedTuple):
     help: str
     points: list[Point]
 
+    def joined(self, other: Collected) -> Collected:
+        """The samples of both."""
+        return self._replace(points=in_order(self.row, self.points + other.points))
+
 
 class Collector:
     """A function called at scrape time, and the rows whose samples it may yield. Hidden rows yield nothing."""
@@ -53,12 +58,18 @@ class Collector:
             heads[row][values] = head
             points[row].append(Point(head, values, sample[2], sample[3] if len(sample) > 3 else None))
         self._heads = heads  # only what this scrape used: the cache cannot outgrow the surface
-        return [Collected(row, self.helps[row], _sorted(row, found)) for row, found in points.items() if found]
+        return [Collected(row, self.helps[row], in_order(row, found)) for row, found in points.items() if found]
 
 
-def _sorted(row: Metric, points: list[Point]) -> list[Point]:
+def in_order(row: Metric, points: list[Point]) -> list[Point]:
+    """The points as an exposition lists them. A series may be collected only once."""
     order = [index for _, index in sorted((name, index) for index, name in enumerate(row.labels))]
-    return sorted(points, key=lambda point: [point.values[index] for index in order])
+    ordered = sorted(points, key=lambda point: [point.values[index] for index in order])
+    for point, following in pairwise(ordered):
+        if point.values == following.values:
+            text = f"{row.name} {dict(zip(row.labels, point.values, strict=True))}"
+            raise ValueError(f"collected metric {text} was collected before with the same name and label values")
+    return ordered
 
 
 def _head(row: Metric, values: tuple[str, ...]) -> str:

@@ -199,7 +199,7 @@ class Binding(NamedTuple):
     recording: bool = True
     allowed: Mapping[str, frozenset[str]] = {}
     report_unexpected: Callable[[int], None] = lambda count: None
-    native: bool = False
+    histogram_child: Callable[[str, Sequence[float]], HistogramChild] = HistogramChild
     clock_ns: Callable[[], int] = time.monotonic_ns
 
 
@@ -243,10 +243,14 @@ class Instrument(Generic[C]):
     def in_order(self) -> list[C]:
         """The children sorted by label values, labels taken in the order of their names."""
         if self._in_order is None:
-            order = self._order
-            keys = sorted(self.children, key=order) if order else sorted(self.children)
-            self._in_order = [self.children[key] for key in keys]
+            self._in_order = [child for _, child in self.series()]
         return self._in_order
+
+    def series(self) -> list[tuple[Values, C]]:
+        """(label values, child) in the same order."""
+        order = self._order
+        keys = sorted(self.children, key=order) if order else sorted(self.children)
+        return [(key, self.children[key]) for key in keys]
 
     def reset(self) -> None:
         """Begin at zero, as DELETE /metrics asks; a gauge states the present and has nothing to begin anew."""
@@ -327,10 +331,11 @@ class GaugeInstrument(Instrument[GaugeChild]):
 class HistogramInstrument(Instrument[HistogramChild]):
     """A bound Histogram. Without labels it is its own single series."""
 
-    __slots__ = ("bounds", "observe")
+    __slots__ = ("_new_child", "bounds", "observe")
 
     def __init__(self, row: Histogram, help_text: str, binding: Binding = RECORDING) -> None:
         self.bounds = tuple(map(float, row.buckets))
+        self._new_child = binding.histogram_child
         super().__init__(row, help_text, binding)
         self.observe: Callable[[float], None] = needs_labels if row.labels else self.children[()].observe
 
@@ -340,7 +345,7 @@ class HistogramInstrument(Instrument[HistogramChild]):
             child.reset()
 
     def _child(self, labels: str) -> HistogramChild:
-        return HistogramChild(labels, self.bounds)
+        return self._new_child(labels, self.bounds)
 
     def _ignoring(self) -> HistogramChild:
         return IgnoringHistogram("", self.bounds)

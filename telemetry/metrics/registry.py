@@ -19,12 +19,15 @@ from kubeglass.telemetry.metrics.instruments import (
     Binding,
     CounterInstrument,
     GaugeInstrument,
+    HistogramChild,
     HistogramInstrument,
     Instrument,
 )
 from kubeglass.telemetry.metrics.lifecycle import Verdict, help_text, judge
+from kubeglass.telemetry.metrics.native import NativeHistogramChild
 from kubeglass.telemetry.metrics.negotiation import Format
 from kubeglass.telemetry.metrics.options import MetricsOptions
+from kubeglass.telemetry.metrics.protobuf import protobuf
 from kubeglass.telemetry.metrics.selfmetrics import SelfMetrics
 from kubeglass.telemetry.metrics.summary import SummaryInstrument
 from kubeglass.telemetry.metrics.timing import TimingRatioInstrument
@@ -68,6 +71,7 @@ class Registry:
         self._names: dict[str, Metric] = {}
         self._instruments: dict[Metric, Instrument[Any]] = {}
         self._collectors: list[Collector] = []
+        self._collected: set[Metric] = set()
         self._self_metrics = _self_metrics
         if _self_metrics is None:
             self._self_metrics = SelfMetrics(self, disabled=len(self._policy.disabled))
@@ -102,6 +106,8 @@ class Registry:
         known = self._instruments.get(row)
         if known is not None:
             return known
+        if row in self._collected:
+            raise DuplicateMetric(f"{row.name} is collected at scrape time already")
         verdict = self._admit(row)
         instrument = _INSTRUMENTS[type(row)](row, help_text(row, verdict), self._binding(row, verdict))
         self._instruments[row] = instrument
@@ -119,14 +125,13 @@ class Registry:
             if verdict.visible:
                 self._claim(row)
                 visible[row] = help_text(row, verdict)
-        if visible:
-            self._collectors.append(Collector(visible, collect))
+        self._add_collector(visible, collect)
 
     def function(self, row: Gauge | Counter, value: Callable[[], float]) -> None:
         """Register an unlabelled metric whose value is asked for at scrape time."""
         verdict = self._admit(row)
         if verdict.visible:
-            self._collectors.append(Collector({row: help_text(row, verdict)}, lambda: [(row, (), value())]))
+            self._add_collector({row: help_text(row, verdict)}, lambda: [(row, (), value())])
 
     def expose(self, accept: str = "") -> tuple[str, bytes]:
         """(content type, whole body) of one scrape, in the format `accept` (an HTTP header value) prefers."""
@@ -137,9 +142,7 @@ class Registry:
         """One scrape in blocks. Collectors run before this returns, so a GatherError comes before the first block."""
         chosen = negotiation.choose(accept)
         families = self.families()
-        if chosen.format is Format.OPENMETRICS:
-            return Exposition(chosen.content_type, (block.encode() for block in openmetrics(families)))
-        return Exposition(chosen.content_type, (block.encode() for block in text(families)))
+        return Exposition(chosen.content_type, _WRITERS[chosen.format](families))
 
     def families(self) -> list[Family]:
         """Everything visible now, sorted by name; collectors are run."""
@@ -180,6 +183,14 @@ class Registry:
             self._self_metrics.count(row, verdict)
         return verdict
 
+    def _add_collector(self, helps: dict[Metric, str], collect: Collect) -> None:
+        for row in helps:
+            if row in self._instruments:
+                raise DuplicateMetric(f"{row.name} is bound to an instrument already")
+        if helps:
+            self._collected.update(helps)
+            self._collectors.append(Collector(helps, collect))
+
     def _claim(self, row: Metric) -> None:
         if self._names.setdefault(row.name, row) is not row:
             raise DuplicateMetric(f"duplicate metrics collector registration attempted: {row.name}")
@@ -189,7 +200,7 @@ class Registry:
             recording=verdict.visible,
             allowed=self._allow_lists.get(row.name, {}),
             report_unexpected=self._report_unexpected,
-            native=self.options.native_histograms,
+            histogram_child=NativeHistogramChild if self.options.native_histograms else HistogramChild,
             clock_ns=self._clock_ns,
         )
 
@@ -198,19 +209,28 @@ class Registry:
             self._self_metrics.count_unexpected(replaced)
 
     def _gather(self) -> list[Collected]:
-        gathered: list[Collected] = []
+        """Run every collector; samples of one row from several collectors become one family."""
+        gathered: dict[Metric, Collected] = {}
         failures: list[Exception] = []
         for collector in self._collectors:
             try:
-                gathered += collector.gather()
+                for family in collector.gather():
+                    known = gathered.get(family.row)
+                    gathered[family.row] = known.joined(family) if known else family
             except Exception as error:
                 if not self.tolerant:
                     raise GatherError(str(error)) from error
                 failures.append(error)
         if failures and not gathered and not self._instruments:
             raise GatherError(str(failures[-1])) from failures[-1]
-        return gathered
+        return list(gathered.values())
 
+
+_WRITERS: dict[Format, Callable[[list[Family]], Iterator[bytes]]] = {
+    Format.TEXT: lambda families: map(str.encode, text(families)),
+    Format.OPENMETRICS: lambda families: map(str.encode, openmetrics(families)),
+    Format.PROTOBUF: protobuf,
+}
 
 _INSTRUMENTS: dict[type[Metric], Callable[[Any, str, Binding], Instrument[Any]]] = {
     Counter: CounterInstrument,
