@@ -22,6 +22,7 @@ import msgspec
 from kubeglass.logging.sanitize import Secret
 from kubeglass.logging.values import (
     Duration,
+    Fields,
     Format,
     KObjSlice,
     KRef,
@@ -45,16 +46,6 @@ class Unencodable(ValueError):
     """A value JSON cannot hold; the text is that of Go's encoder."""
 
 
-class Fields(dict[str, Any]):
-    """The fields of a typed record in declaration order; knows the record's type, which may be sensitive."""
-
-    __slots__ = ("type_name",)
-
-    def __init__(self, type_name: str, fields: Mapping[str, Any]) -> None:
-        super().__init__(fields)
-        self.type_name = type_name
-
-
 def plain(value: object, depth: int = 0) -> Any:
     """The JSON tree of a value: dicts, lists, strings, numbers, booleans and None only. Raises Unencodable."""
     kind = type(value)
@@ -62,6 +53,8 @@ def plain(value: object, depth: int = 0) -> Any:
         return value
     if depth > MAX_DEPTH:
         raise Unencodable(f"json: unsupported value: encountered a cycle via {type_name(value)}")
+    if isinstance(value, Fields):
+        return Fields(value.type_name, {name: plain(item, depth + 1) for name, item in value.items()})
     if isinstance(value, Mapping):
         return {_map_key(key): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, KRef):
@@ -178,13 +171,14 @@ def encode_indented(tree: Any, margin: str = "") -> str:
 
 
 def string(text: str, *, html: bool) -> str:
-    """A JSON string literal with Go's escapes; what is no valid Unicode becomes U+FFFD."""
+    """A JSON string literal with the escapes of Go's encoder."""
+    return raw_string(text).translate(_HTML if html else _LINE_ENDS)
+
+
+def raw_string(text: str) -> str:
+    """A JSON string literal with only what JSON demands escaped; what is no valid Unicode becomes U+FFFD."""
     literal = encode_basestring(text)
-    if not literal.isascii():
-        literal = _SURROGATE.sub(r"\\ufffd", literal)
-    elif not html:
-        return literal
-    return literal.translate(_HTML if html else _LINE_ENDS)
+    return literal if literal.isascii() else _SURROGATE.sub(r"\\ufffd", literal)
 
 
 def number(value: float) -> str:

@@ -69,7 +69,7 @@ class TextValues:
         except NotObjects as error:
             return f"[{quote(str(error))}]" if error.listed else quote(str(error))
         except Exception as error:
-            return self._failure(f"<panic: {_said(error)}>")
+            return self._failure(f"<panic: {said(error)}>")
 
     def _string(self, clean: str) -> str:
         return block(clean) if "\n" in clean else quote(clean)
@@ -177,10 +177,11 @@ def key_text(key: object) -> str:
     try:
         return str(key)
     except Exception as error:
-        return f"%!s(PANIC={_said(error)})"
+        return f"%!s(PANIC={said(error)})"
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """What an exception says, even when saying it fails."""
     try:
         return error_text(error)
     except Exception:

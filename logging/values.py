@@ -110,6 +110,16 @@ class Format:
         self.value = value
 
 
+class Fields(dict[str, Any]):
+    """The fields of a typed record in declaration order; knows the record's type, which may be sensitive."""
+
+    __slots__ = ("type_name",)
+
+    def __init__(self, type_name: str, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self.type_name = type_name
+
+
 class Nil(enum.Enum):
     """Go's typed nils: what an API field that was never set prints as in an upstream line."""
 

@@ -1,0 +1,167 @@
+"""The JSON log line: one object per record, keys in upstream's order, `ts` in milliseconds.
+
+Byte for byte what zapr writes for Kubernetes 1.36, with two differences on purpose: a key
+given twice appears once (the last value wins), and a time value is itself, not the record's time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+from kubeglass.logging import correlation
+from kubeglass.logging.jsonvalue import JsonValues, Unprintable
+from kubeglass.logging.record import (
+    CallSites,
+    Complaint,
+    Context,
+    Pair,
+    Severity,
+    complete_with_complaints,
+    directory_file_and_line,
+)
+from kubeglass.logging.sanitize import Sanitizer
+
+RESERVED = frozenset(("ts", "logger", "caller", "msg", "v", "err", "trace_id", "span_id"))
+
+
+def milliseconds_text(nanoseconds: int) -> str:
+    """A record's `ts`: Unix milliseconds with up to six decimals, no trailing zeros."""
+    whole, rest = divmod(nanoseconds, 1_000_000)
+    return f"{whole}.{rest:06d}".rstrip("0") if rest else str(whole)
+
+
+class JsonFormat:
+    """Renders calls as JSON lines."""
+
+    values_type: type[JsonValues] = JsonValues
+
+    def __init__(self, sanitizer: Sanitizer, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self._sanitizer = sanitizer
+        self._values = self.values_type(sanitizer)
+        self._known = self._values.known
+        self._clock = clock
+        self._sites = CallSites(self._site_text)
+        self._site = self._sites.site
+        self._plans: dict[tuple[str, ...], tuple[str, ...] | None] = {}
+
+    def line(
+        self,
+        severity: Severity,
+        level: int,
+        context: Context,
+        message: str,
+        error: BaseException | None,
+        values: Mapping[str, Any],
+        frame: FrameType,
+    ) -> str:
+        keys = tuple(values)
+        try:
+            prefixes = self._plans[keys]
+        except KeyError:
+            prefixes = self._plan(keys)
+        keyed = context.keys
+        if prefixes is None or (keyed and not (keyed.isdisjoint(values) and keyed.isdisjoint(RESERVED - {"logger"}))):
+            return self.pairs_line(severity, level, context, message, error, tuple(values.items()), frame)
+        known = self._known
+        time_ns = self._clock()
+        site = self._site.get((id(frame.f_code), frame.f_lasti)) or self._sites.learn(frame)
+        name = f',"logger":{self._values.string(context.name)}' if context.name else ""
+        text = f'{{"ts":{milliseconds_text(time_ns)}{name}{site}{known.get(message) or self._values.string(message)}'
+        try:
+            if keyed:
+                text += context.rendered or self._context_text(context)
+            ids = correlation.current.get()
+            if ids is not None:
+                text += f',"trace_id":"{ids[0]}","span_id":"{ids[1]}"'
+            if severity != "E" and severity != "F":
+                text += f',"v":{level}'
+            for prefix, value in zip(prefixes, values.values(), strict=True):
+                kind = type(value)
+                if kind is str:
+                    text += f"{prefix}{known.get(value) or self._values.string(value)}"
+                elif kind is int:
+                    text += f"{prefix}{value}"
+                else:
+                    text += f"{prefix}{self._values.any(value)}"
+            if error is not None:
+                text += f',"err":{self._values.any(error)}'
+        except Unprintable:
+            return self.pairs_line(severity, level, context, message, error, tuple(values.items()), frame)
+        return f"{text}}}\n"
+
+    def pairs_line(
+        self,
+        severity: Severity,
+        level: int,
+        context: Context,
+        message: str,
+        error: BaseException | None,
+        pairs: Sequence[Pair],
+        frame: FrameType,
+    ) -> str:
+        return self._object(self._members(severity, level, context, message, error, pairs, frame))
+
+    def text_line(self, severity: Severity, level: int, context: Context, text: str, frame: FrameType) -> str:
+        return self.line(severity, level, context, text.removesuffix("\n"), None, {}, frame)
+
+    def complaint_line(self, context: Context, complaint: Complaint, frame: FrameType) -> str:
+        pairs = ((complaint.key, complaint.value),)
+        members = self._members("E", 0, context, complaint.message, None, pairs, frame)
+        return self._object(members)
+
+    def complete(self, arguments: Sequence[Any]) -> tuple[list[Pair], list[Complaint]]:
+        return complete_with_complaints(arguments)
+
+    def _members(
+        self,
+        severity: Severity,
+        level: int,
+        context: Context,
+        message: str,
+        error: BaseException | None,
+        pairs: Sequence[Pair],
+        frame: FrameType,
+    ) -> list[tuple[str, str]]:
+        """Rendered key and value of each member in order, keys possibly repeated."""
+        members = self._start(context, message, frame)
+        members += [self._values.member(key, value) for key, value in context.pairs]
+        ids = correlation.current.get()
+        if ids is not None:
+            members += (("trace_id", f'"{ids[0]}"'), ("span_id", f'"{ids[1]}"'))
+        if severity not in "EF":
+            members.append(("v", str(level)))
+        members += [self._values.member(key, value) for key, value in pairs]
+        if error is not None:
+            members.append(self._values.member("err", error))
+        return members
+
+    def _start(self, context: Context, message: str, frame: FrameType) -> list[tuple[str, str]]:
+        path, line = frame.f_code.co_filename, frame.f_lineno
+        caller = self._values.literal(directory_file_and_line(path, line))
+        logger = [("logger", self._values.string(context.name))] if context.name else []
+        ts = milliseconds_text(self._clock())
+        return [("ts", ts), *logger, ("caller", caller), ("msg", self._values.string(message))]
+
+    def _object(self, members: Sequence[tuple[str, str]]) -> str:
+        """One object; a repeated key keeps its first place and its last value, as any parser would read it."""
+        shown = dict(members)
+        return f"{{{','.join([f'{self._values.literal(key)}:{text}' for key, text in shown.items()])}}}\n"
+
+    def _plan(self, keys: tuple[str, ...]) -> tuple[str, ...] | None:
+        careful = not RESERVED.isdisjoint(keys) or any(map(self._sanitizer.key_rule, keys))
+        plan = None if careful else tuple(f",{self._values.literal(key)}:" for key in keys)
+        if len(self._plans) >= 10_000:
+            self._plans.clear()
+        self._plans[keys] = plan
+        return plan
+
+    def _context_text(self, context: Context) -> str:
+        members = dict(self._values.member(key, value) for key, value in context.pairs)
+        context.rendered = "".join(f",{self._values.literal(key)}:{text}" for key, text in members.items())
+        return context.rendered
+
+    def _site_text(self, path: str, line: int) -> str:
+        return f',"caller":{self._values.literal(directory_file_and_line(path, line))},"msg":'
