@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-from kubeglass.telemetry.metrics.families import Collected, Point
+from kubeglass.telemetry.metrics import spelling
+from kubeglass.telemetry.metrics.families import Collected, Foreign, ForeignSample, Point
 from kubeglass.telemetry.metrics.instruments import (
     CounterChild,
     CounterInstrument,
@@ -26,7 +27,7 @@ from kubeglass.telemetry.metrics.spelling import help_line, histogram_template, 
 from kubeglass.telemetry.metrics.summary import SummaryChild, SummaryInstrument
 from kubeglass.telemetry.metrics.timing import TimingRatioChild, TimingRatioInstrument
 
-Family = Instrument[Any] | Collected
+Family = Instrument[Any] | Collected | Foreign
 
 SCALARS_PER_BLOCK: Final = 500
 HISTOGRAMS_PER_BLOCK: Final = 20
@@ -43,13 +44,13 @@ def openmetrics(families: Sequence[Family]) -> Iterator[str]:
     """Blocks of OpenMetrics 1.0, closed by `# EOF`."""
     names = {family.row.name for family in families}
     for family in families:
-        name, kind = _openmetrics_name(family, names)
+        name, kind = openmetrics_name(family, names)
         header = f"# HELP {name} {help_line(family.help, quotes=True)}\n# TYPE {name} {kind}\n"
         yield from _headed(header, _blocks(family, exemplars=kind != "unknown"))
     yield "# EOF\n"
 
 
-def _openmetrics_name(family: Family, taken: set[str]) -> tuple[str, str]:
+def openmetrics_name(family: Family, taken: set[str]) -> tuple[str, str]:
     """Family name and type; OpenMetrics has no counter whose samples are not called family name plus `_total`."""
     name, kind = family.row.name, family.row.type
     if kind != "counter":
@@ -68,12 +69,26 @@ def _headed(header: str, blocks: Iterator[str]) -> Iterator[str]:
 def _blocks(family: Family, *, exemplars: bool) -> Iterator[str]:
     if isinstance(family, Collected):
         return _points(family.points)
+    if isinstance(family, Foreign):
+        return _foreign(family.samples)
     return _WRITERS[type(family)](family, exemplars)
 
 
 def _points(points: Sequence[Point]) -> Iterator[str]:
     for start in range(0, len(points), SCALARS_PER_BLOCK):
         yield "".join([_point(point) for point in points[start : start + SCALARS_PER_BLOCK]])
+
+
+def _foreign(samples: Sequence[ForeignSample]) -> Iterator[str]:
+    for start in range(0, len(samples), SCALARS_PER_BLOCK):
+        yield "".join([_foreign_line(sample) for sample in samples[start : start + SCALARS_PER_BLOCK]])
+
+
+def _foreign_line(sample: ForeignSample) -> str:
+    names, values = tuple(sample.labels), tuple(sample.labels.values())
+    labels = f"{{{spelling.labels(names, values, {})}}}" if names else ""
+    stamp = "" if sample.timestamp_ms is None else f" {sample.timestamp_ms}"
+    return f"{sample.name}{labels} {number(sample.value)}{stamp}\n"
 
 
 def _point(point: Point) -> str:

@@ -1,8 +1,11 @@
-"""What an exposition is made of beside instruments: families whose samples are computed when somebody asks."""
+"""What an exposition is made of beside instruments: families whose samples are computed when somebody asks.
+
+Collected ones come from our rows, foreign ones from collectors of prometheus_client (bridge.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,6 +37,30 @@ class Collected(NamedTuple):
     def joined(self, other: Collected) -> Collected:
         """The samples of both."""
         return self._replace(points=in_order(self.row, self.points + other.points))
+
+
+class ForeignRow(NamedTuple):
+    """Name and text-format type of a family that has no row of ours."""
+
+    name: str
+    type: str
+
+
+class ForeignSample(NamedTuple):
+    """One line of a foreign family."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+    timestamp_ms: int | None
+
+
+class Foreign(NamedTuple):
+    """A family that came from a prometheus_client collector, as its samples."""
+
+    row: ForeignRow
+    help: str
+    samples: list[ForeignSample]
 
 
 class Collector:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kubeglass.telemetry.metrics.definitions import Metric
 from kubeglass.telemetry.metrics.exposition import Family
-from kubeglass.telemetry.metrics.families import Collected
+from kubeglass.telemetry.metrics.families import Collected, Foreign, ForeignSample
 from kubeglass.telemetry.metrics.instruments import (
     CounterChild,
     CounterInstrument,
@@ -48,6 +48,9 @@ def protobuf(families: Iterable[Family]) -> Iterator[bytes]:
 
 
 def _metrics(family: Family) -> Iterator[bytes]:
+    if isinstance(family, Foreign):
+        yield from _foreign(family)
+        return
     row = family.row
     if isinstance(family, Collected):
         field = _VALUE_FIELDS[row.type]
@@ -58,6 +61,35 @@ def _metrics(family: Family) -> Iterator[bytes]:
     write = _WRITERS[type(family)]
     for values, child in _series(family):
         yield _labels(row, values) + write(child)
+
+
+def _foreign(family: Foreign) -> Iterator[bytes]:
+    """Samples that differ only in `le` or `quantile` are one histogram or summary."""
+    kind = family.row.type
+    grouped: dict[tuple[tuple[str, str], ...], list[ForeignSample]] = {}
+    for sample in family.samples:
+        key = tuple(sorted((name, value) for name, value in sample.labels.items() if name not in ("le", "quantile")))
+        grouped.setdefault(key, []).append(sample)
+    for labels, samples in grouped.items():
+        head = b"".join([_bytes(1, _string(1, name) + _string(2, value)) for name, value in labels])
+        if kind in ("histogram", "summary"):
+            yield head + _foreign_distribution(kind, samples)
+        else:
+            yield from [head + _bytes(_VALUE_FIELDS[kind], _number(1, sample.value)) for sample in samples]
+
+
+def _foreign_distribution(kind: str, samples: Iterable[ForeignSample]) -> bytes:
+    parts = []
+    for sample in samples:
+        if sample.name.endswith("_count"):
+            parts.append(_uint(1, int(sample.value)))
+        elif sample.name.endswith("_sum"):
+            parts.append(_number(2, sample.value))
+        elif kind == "summary":
+            parts.append(_bytes(3, _number(1, float(sample.labels["quantile"])) + _number(2, sample.value)))
+        else:
+            parts.append(_bytes(3, _uint(1, int(sample.value)) + _number(2, float(sample.labels["le"]))))
+    return _bytes(_HISTOGRAM if kind == "histogram" else _SUMMARY, b"".join(parts))
 
 
 def _series(family: Instrument[Any]) -> list[tuple[tuple[str, ...], Any]]:

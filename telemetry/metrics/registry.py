@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
 from kubeglass.telemetry.metrics import negotiation
+from kubeglass.telemetry.metrics.bridge import foreign_families
 from kubeglass.telemetry.metrics.definitions import Counter, Gauge, Histogram, Metric, Summary, TimingRatioHistogram
 from kubeglass.telemetry.metrics.exposition import Family, openmetrics, text
-from kubeglass.telemetry.metrics.families import Collect, Collected, Collector
+from kubeglass.telemetry.metrics.families import Collect, Collected, Collector, Foreign
 from kubeglass.telemetry.metrics.instruments import (
     Binding,
     CounterInstrument,
@@ -72,6 +73,7 @@ class Registry:
         self._instruments: dict[Metric, Instrument[Any]] = {}
         self._collectors: list[Collector] = []
         self._collected: set[Metric] = set()
+        self._foreign: list[Any] = []
         self._self_metrics = _self_metrics
         if _self_metrics is None:
             self._self_metrics = SelfMetrics(self, disabled=len(self._policy.disabled))
@@ -133,6 +135,10 @@ class Registry:
         if verdict.visible:
             self._add_collector({row: help_text(row, verdict)}, lambda: [(row, (), value())])
 
+    def add_prometheus_collector(self, collector: Any) -> None:
+        """Show the families of a prometheus_client collector (or registry) beside ours; ours win a name."""
+        self._foreign.append(collector)
+
     def expose(self, accept: str = "") -> tuple[str, bytes]:
         """(content type, whole body) of one scrape, in the format `accept` (an HTTP header value) prefers."""
         content_type, blocks = self.exposition(accept)
@@ -147,7 +153,7 @@ class Registry:
     def families(self) -> list[Family]:
         """Everything visible now, sorted by name; collectors are run."""
         visible = [family for family in self._instruments.values() if self._names.get(family.row.name) is family.row]
-        families: list[Family] = [*visible, *self._gather()]
+        families: list[Family] = [*visible, *self._gather(), *self._foreign_families()]
         families.sort(key=lambda family: family.row.name)
         return families
 
@@ -161,7 +167,9 @@ class Registry:
         for family in self.families():
             if not name.startswith(family.row.name):
                 continue
-            if isinstance(family, Collected):
+            if isinstance(family, Foreign):
+                found = next((s.value for s in family.samples if s.name == name and s.labels == labels), None)
+            elif isinstance(family, Collected):
                 found = _collected_value(family, name, labels)
             else:
                 found = _instrument_value(family, name, labels)
@@ -203,6 +211,12 @@ class Registry:
             histogram_child=NativeHistogramChild if self.options.native_histograms else HistogramChild,
             clock_ns=self._clock_ns,
         )
+
+    def _foreign_families(self) -> Iterator[Foreign]:
+        for collector in self._foreign:
+            for family in foreign_families(collector):
+                if family.row.name not in self._names:
+                    yield family
 
     def _report_unexpected(self, replaced: int) -> None:
         if self._self_metrics is not None:
