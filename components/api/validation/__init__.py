@@ -1,0 +1,118 @@
+"""Whether an object is valid, per kind: causes for an Invalid error, worded as upstream. Pure.
+
+`RULES` has a row per kind; `created` and `updated` are the entrances. Every kind gets the metadata checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubeglass.components.api import names, objects
+from kubeglass.components.api.errors import Cause
+from kubeglass.components.api.kinds import Kind
+from kubeglass.components.api.validation import core, metadata, podchanges, pods, workloads
+from kubeglass.components.api.validation.metadata import NameCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How one kind is checked. The functions take views of type `view`."""
+
+    view: type[Any]
+    check: Callable[[Any], list[Cause]]
+    check_update: Callable[[Any, Any], list[Cause]] | None = None
+
+
+def _pod(pod: objects.Pod) -> list[Cause]:
+    return pods.pod_spec(pod.spec, "spec")
+
+
+def _pod_template(template: objects.PodTemplate) -> list[Cause]:
+    return pods.template(template.template, "template") if template.template is not None else []
+
+
+RULES: Mapping[tuple[str, str], Rules] = {
+    ("", "pods"): Rules(objects.Pod, _pod, podchanges.pod_update),
+    ("", "podtemplates"): Rules(objects.PodTemplate, _pod_template),
+    ("", "replicationcontrollers"): Rules(objects.ReplicationController, workloads.replication_controller),
+    ("", "services"): Rules(objects.Service, core.service, core.service_update),
+    ("", "endpoints"): Rules(objects.Endpoints, core.endpoints),
+    ("", "nodes"): Rules(objects.Node, core.node, core.node_update),
+    ("", "secrets"): Rules(objects.Secret, core.secret, core.secret_update),
+    ("", "configmaps"): Rules(objects.ConfigMap, core.config_map, core.config_map_update),
+    ("", "events"): Rules(objects.Event, core.event),
+    ("", "limitranges"): Rules(objects.LimitRange, core.limit_range),
+    ("", "resourcequotas"): Rules(objects.ResourceQuota, core.resource_quota),
+    ("", "persistentvolumes"): Rules(objects.PersistentVolume, core.persistent_volume),
+    ("", "persistentvolumeclaims"): Rules(objects.PersistentVolumeClaim, core.persistent_volume_claim),
+    ("apps", "deployments"): Rules(objects.Deployment, workloads.deployment, workloads.deployment_update),
+    ("apps", "replicasets"): Rules(objects.ReplicaSet, workloads.replica_set, workloads.replica_set_update),
+    ("apps", "statefulsets"): Rules(objects.StatefulSet, workloads.stateful_set, workloads.stateful_set_update),
+    ("apps", "daemonsets"): Rules(objects.DaemonSet, workloads.daemon_set, workloads.daemon_set_update),
+    ("batch", "jobs"): Rules(objects.Job, workloads.job, workloads.job_update),
+    ("batch", "cronjobs"): Rules(objects.CronJob, workloads.cron_job),
+    ("autoscaling", "horizontalpodautoscalers"): Rules(
+        objects.HorizontalPodAutoscaler, workloads.horizontal_pod_autoscaler
+    ),
+    ("policy", "poddisruptionbudgets"): Rules(objects.PodDisruptionBudget, workloads.pod_disruption_budget),
+    ("discovery.k8s.io", "endpointslices"): Rules(
+        objects.EndpointSlice, core.endpoint_slice, core.endpoint_slice_update
+    ),
+    ("coordination.k8s.io", "leases"): Rules(objects.Lease, core.lease),
+    ("networking.k8s.io", "networkpolicies"): Rules(objects.NetworkPolicy, core.network_policy),
+    ("networking.k8s.io", "ingresses"): Rules(objects.Ingress, core.ingress),
+    ("scheduling.k8s.io", "priorityclasses"): Rules(
+        objects.PriorityClass, core.priority_class, core.priority_class_update
+    ),
+    ("storage.k8s.io", "storageclasses"): Rules(objects.StorageClass, core.storage_class),
+    ("rbac.authorization.k8s.io", "roles"): Rules(objects.Role, core.role),
+    ("rbac.authorization.k8s.io", "clusterroles"): Rules(objects.ClusterRole, core.cluster_role),
+    ("rbac.authorization.k8s.io", "rolebindings"): Rules(
+        objects.RoleBinding, core.role_binding, core.role_binding_update
+    ),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): Rules(
+        objects.ClusterRoleBinding, core.cluster_role_binding, core.cluster_role_binding_update
+    ),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): Rules(objects.FlowSchema, core.flow_schema),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): Rules(
+        objects.PriorityLevelConfiguration, core.priority_level
+    ),
+}
+
+_GENERIC = Rules(objects.Resource, lambda _: [])
+_LABEL_NAMES = frozenset({("", "namespaces")})
+
+
+def name_check(kind: Kind) -> NameCheck:
+    """How objects of this kind may be named."""
+    if kind.group == "rbac.authorization.k8s.io":
+        return names.path_segment
+    if (kind.group, kind.plural) in _LABEL_NAMES:
+        return names.dns1123_label
+    if (kind.group, kind.plural) == ("", "services"):
+        return names.dns1123_label
+    return names.dns1123_subdomain
+
+
+def created(kind: Kind, obj: Mapping[str, Any]) -> list[Cause]:
+    """Causes against a new object."""
+    rules = _rules(kind)
+    view = objects.decode(rules.view, obj)
+    return metadata.metadata(view.metadata, kind.namespaced, name_check(kind)) + rules.check(view)
+
+
+def updated(kind: Kind, new: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
+    """Causes against the new state of an object that exists."""
+    rules = _rules(kind)
+    after, before = objects.decode(rules.view, new), objects.decode(rules.view, old)
+    causes = metadata.metadata(after.metadata, kind.namespaced, lambda _: [])
+    causes += metadata.metadata_update(after.metadata, before.metadata)
+    if rules.check_update is not None:
+        causes += rules.check_update(after, before)
+    return causes + rules.check(after)
+
+
+def _rules(kind: Kind) -> Rules:
+    return _GENERIC if kind.custom else RULES.get((kind.group, kind.plural), _GENERIC)
