@@ -209,13 +209,15 @@ RECORDING: Final = Binding()
 class Instrument(Generic[C]):
     """A bound row: its children by label values. Subclasses say what a child is."""
 
-    __slots__ = ("_in_order", "_order", "children", "help", "hides_zero", "row")
+    __slots__ = ("_fresh", "_in_order", "_keys", "_order", "children", "help", "hides_zero", "row")
 
     def __init__(self, row: Metric, help_text: str, binding: Binding = RECORDING) -> None:
         self.row = row
         self.help = help_text
         self.hides_zero = False  # after a reset, series stay away until they move again
         self._in_order: list[C] | None = None
+        self._keys: list[Values] = []  # sorted, as of the last exposition
+        self._fresh: list[Values] = []  # made since
         order = [index for _, index in sorted((name, index) for index, name in enumerate(row.labels))]
         self._order = itemgetter(*order) if len(order) > 1 else None
         self.children = self._children(binding)
@@ -243,17 +245,24 @@ class Instrument(Generic[C]):
     def in_order(self) -> list[C]:
         """The children sorted by label values, labels taken in the order of their names."""
         if self._in_order is None:
-            self._in_order = [child for _, child in self.series()]
+            self._sort()
+            self._in_order = [self.children[key] for key in self._keys]
         return self._in_order
 
     def series(self) -> list[tuple[Values, C]]:
         """(label values, child) in the same order."""
-        order = self._order
-        keys = sorted(self.children, key=order) if order else sorted(self.children)
-        return [(key, self.children[key]) for key in keys]
+        children = self.in_order()
+        return list(zip(self._keys, children, strict=True))
 
     def reset(self) -> None:
         """Begin at zero, as DELETE /metrics asks; a gauge states the present and has nothing to begin anew."""
+
+    def _sort(self) -> None:
+        """Put the new keys in place: cheap, because the old ones are in order already."""
+        keys = dict.fromkeys([key for key in self._keys if key in self.children])
+        keys.update(dict.fromkeys(self._fresh))
+        self._keys = sorted((key for key in keys if key in self.children), key=self._order)
+        self._fresh.clear()
 
     def _children(self, binding: Binding) -> Children[C]:
         if not binding.recording:
@@ -271,6 +280,7 @@ class Instrument(Generic[C]):
                 f"but got {len(values)} in {list(values)!r} for {self.row.name}"
             )
         self._in_order = None
+        self._fresh.append(values)
         return self._child(spelling.labels(self.row.labels, values, self.row.const_labels))
 
     def _head(self, labels: str) -> str:
