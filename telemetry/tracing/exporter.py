@@ -1,22 +1,21 @@
 """The way of ended spans to the collector: a bounded queue, batches, retries. No request ever waits for it.
 
 Bound: `queue_limit` spans wait and `concurrency` batches are under way. When the queue is full the newest span is
-dropped, as in Go; a batch is dropped when the server refuses it for good or `retry_seconds` are over. Every lost
+dropped, as in Go; a batch is dropped when the server refuses it for good or patience ends (60 s). Every lost
 span is counted by reason. A collector that is down costs memory up to the bound, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from kubeglass.logging.klog import Logger
 from kubeglass.telemetry.tracing import encode
+from kubeglass.telemetry.tracing.delivery import DEFAULT_PATIENCE, Patience, deliver
 from kubeglass.telemetry.tracing.metrics import ExporterMetrics
 from kubeglass.telemetry.tracing.outcome import Outcome, Verdict
 from kubeglass.telemetry.tracing.tracer import RecordedSpan, Scope
@@ -34,9 +33,7 @@ class ExportOptions:
     delay_seconds: float = 1.0  # OTEL_BSP_SCHEDULE_DELAY
     timeout_seconds: float = 10.0  # OTEL_EXPORTER_OTLP_TIMEOUT
     concurrency: int = 4
-    backoff_seconds: float = 1.0
-    backoff_limit_seconds: float = 30.0
-    retry_seconds: float = 60.0
+    patience: Patience = DEFAULT_PATIENCE
     flush_seconds: float = 5.0
 
 
@@ -162,7 +159,7 @@ class Exporter:
         """Deliver one batch or count it lost; put back what a cancellation interrupts."""
         try:
             body, count = await self._encode(batch)
-            outcome = await self._deliver(transport, body)
+            outcome = await deliver(transport, body, self._options.patience, self._observe)
         except asyncio.CancelledError:
             self._queue.extendleft(reversed(batch))
             raise
@@ -185,20 +182,9 @@ class Exporter:
             await asyncio.sleep(0)
         return encode.request(self._resource, encoded), len(encoded)
 
-    async def _deliver(self, transport: Transport, body: bytes) -> Outcome:
-        options = self._options
-        give_up = time.monotonic() + options.retry_seconds
-        backoff = options.backoff_seconds
-        while True:
-            begun = time.monotonic()
-            outcome = await transport.send(body)
-            self._metrics.duration.observe(time.monotonic() - begun)
-            self._metrics.requests.labels(outcome.code).inc()
-            wait = max(outcome.delay_seconds, backoff * random.uniform(0.5, 1.5))
-            if outcome.verdict is not Verdict.RETRY or time.monotonic() + wait > give_up:
-                return outcome
-            await asyncio.sleep(wait)
-            backoff = min(backoff * 1.5, options.backoff_limit_seconds)
+    def _observe(self, outcome: Outcome, seconds: float) -> None:
+        self._metrics.duration.observe(seconds)
+        self._metrics.requests.labels(outcome.code).inc()
 
     def _record(self, outcome: Outcome, count: int) -> None:
         if outcome.verdict is Verdict.ACCEPTED:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import aiohttp
     import grpc.aio
 
-_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+TRACE_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 class Transport(Protocol):
-    """Sends encoded ExportTraceServiceRequests. Never raises for what the network or the server does."""
+    """Sends encoded export requests of one signal. Never raises for what the network or the server does."""
 
     async def send(self, body: bytes) -> Outcome:
         """Deliver one request."""
@@ -30,13 +30,15 @@ class Transport(Protocol):
 class GrpcTransport:
     """OTLP/gRPC. The message is ready-made bytes, so neither stubs nor serializers are needed."""
 
-    def __init__(self, target: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
+    def __init__(
+        self, target: str, headers: Mapping[str, str], timeout_seconds: float, method: str = TRACE_METHOD
+    ) -> None:
         import grpc.aio
 
         self._channel: grpc.aio.Channel = grpc.aio.insecure_channel(
             target, options=(("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 5000))
         )
-        self._call = self._channel.unary_unary(_METHOD, None, None)
+        self._call = self._channel.unary_unary(method, None, None)
         self._metadata = tuple((name.lower(), value) for name, value in headers.items())
         self._timeout = timeout_seconds
 

@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from kubeglass.logging.klog import Logger
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing import encode
+from kubeglass.telemetry.tracing.delivery import Patience
 from kubeglass.telemetry.tracing.exporter import Exporter, ExportOptions
 from kubeglass.telemetry.tracing.metrics import ExporterMetrics
 from kubeglass.telemetry.tracing.outcome import Outcome, Verdict
@@ -151,7 +152,7 @@ async def test_throttling_is_obeyed(serve, log, registry) -> None:
     """RESOURCE_EXHAUSTED with RetryInfo is retried, not before the delay it names."""
     receiver = StockReceiver(throttle(0.3), abort(grpc.StatusCode.UNAVAILABLE))
     target = serve(receiver)
-    tracer = make(lambda: GrpcTransport(target, {}, 5), log, registry, backoff_seconds=0.01)
+    tracer = make(lambda: GrpcTransport(target, {}, 5), log, registry, patience=Patience(0.01))
     async with running(tracer):
         begun = asyncio.get_running_loop().time()
         tracer.start("patient").end()
@@ -237,7 +238,7 @@ class Broken:
 
 async def test_retries_end(log, registry) -> None:
     """A batch is given up after `retry_seconds`."""
-    tracer = make(Broken, log, registry, backoff_seconds=0.01, retry_seconds=0.1)
+    tracer = make(Broken, log, registry, patience=Patience(0.01, 1, 0.1))
     async with running(tracer):
         tracer.start("s").end()
         assert await tracer.flush(5)
