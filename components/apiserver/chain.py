@@ -1,17 +1,24 @@
-"""The filter chain: each filter, then CHAIN, the ordered tuple that is folded once into one handler.
+"""The filter chain: CHAIN is the ordered tuple, outermost first, that is folded once into one handler.
 
 A filter is a callable around the next handler; what it needs it gets from `Parts` when the chain is built.
 Folding measures: a link with an upstream name gets a span (which encloses everything behind it, as upstream's do) and a
 row of apiserver_request_filter_duration_seconds (its own time only). No filter measures itself.
-Order as in k8s.io/apiserver/pkg/server/config.go, DefaultBuildHandlerChain.
+Order as in k8s.io/apiserver/pkg/server/config.go, DefaultBuildHandlerChain. The filters are in filters.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kubeglass.components.apiserver import filters
+from kubeglass.components.apiserver.filters import Parts
 from kubeglass.components.apiserver.wire import Filter, Handler, Request, Response
+from kubeglass.telemetry.metrics.instruments import HistogramChild
+from kubeglass.telemetry.tracing.tracer import Tracer
+
+_SCOPE = "k8s.op/apiserver/pkg/endpoints/filterlatency"  # upstream's spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +26,76 @@ class Link:
     """One place in the chain."""
 
     name: str
-    build: Callable[..., Filter]
+    build: Callable[[Parts], Filter | None]
+    """None leaves the place empty, as when the access log is off."""
     measured_as: str = ""
     """Upstream's name for the filter's span and latency row; "" where upstream has none."""
+    spans: bool = True
 
 
-def wrap(filter_: Filter, inner: Handler) -> Handler:
-    """A filter around a handler is a handler."""
+CHAIN: tuple[Link, ...] = (
+    Link("panic recovery", filters.panic_recovery),
+    Link("request info", filters.request_info),
+    Link("access log", filters.access_log),
+    Link("deadline", filters.deadline),
+    # The request span begins behind authentication, which decides whether the caller's trace is trusted; it draws the
+    # authentication span itself, as its child, so that the trace is one.
+    Link("authentication", filters.authentication, "authentication", spans=False),
+    Link("tracing", filters.tracing),
+    Link("audit", filters.audit, "audit"),
+    Link("impersonation", filters.impersonation, "impersonation"),
+    Link("flow control", filters.flow_control, "priorityandfairness"),
+    Link("authorization", filters.authorization, "authorization"),
+)
 
+
+def build(parts: Parts, handler: Handler, chain: Sequence[Link] = CHAIN) -> Handler:
+    """The chain around the handler."""
+    tracer = parts.telemetry.tracer.named(_SCOPE)
+    for link in reversed(chain):
+        filter_ = link.build(parts)
+        if filter_ is None:
+            continue
+        if link.measured_as:
+            row = parts.recorder.rows.request_filter_duration_seconds.labels(link.measured_as)
+            handler = _measured(link, filter_, handler, row, tracer)
+        else:
+            handler = _around(filter_, handler)
+    return handler
+
+
+def _around(filter_: Filter, inner: Handler) -> Handler:
     async def handle(request: Request) -> Response:
         return await filter_(request, inner)
 
     return handle
 
 
-def fold(filters: Sequence[Filter], handler: Handler) -> Handler:
-    """The filters around the handler, the first outermost."""
-    for filter_ in reversed(filters):
-        handler = wrap(filter_, handler)
-    return handler
+def _measured(link: Link, filter_: Filter, inner: Handler, row: HistogramChild, tracer: Tracer) -> Handler:
+    """The filter with its latency row and span."""
+    clock = asyncio.get_running_loop().time
+
+    async def timed(request: Request) -> Response:
+        started = clock()
+        passed_on = False
+
+        async def next_(request: Request) -> Response:
+            nonlocal passed_on
+            passed_on = True
+            row.observe(clock() - started)
+            return await inner(request)
+
+        try:
+            return await filter_(request, next_)
+        finally:
+            if not passed_on:
+                row.observe(clock() - started)
+
+    if not (link.spans and tracer.enabled):
+        return timed
+
+    async def traced(request: Request) -> Response:
+        with tracer.span(link.measured_as):
+            return await timed(request)
+
+    return traced

@@ -16,12 +16,13 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from kubeglass.components.api.errors import ApiError, RequestEntityTooLarge
+from kubeglass.components.api import user
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.requestinfo import RequestInfo
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 JSON = "application/json"
-ANONYMOUS = UserInfo(name="system:anonymous", groups=("system:unauthenticated",))
+ANONYMOUS = UserInfo(name=user.ANONYMOUS, groups=(user.ALL_UNAUTHENTICATED,))
 UNREAD = RequestInfo(path="", verb="")
 """What `Request.info` is until the request info filter has run."""
 
@@ -82,6 +83,10 @@ class Request:
     info: RequestInfo = UNREAD
     user: UserInfo = ANONYMOUS
     audit_id: str = ""
+    authenticated_ns: tuple[int, int] = (0, 0)
+    """When authentication began and ended, for its span."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What filters, handlers and admission add to the audit event."""
     log_values: dict[str, object] = field(default_factory=dict)
     """What filters and handlers add to the access log line, in order."""
     response_headers: dict[str, str] = field(default_factory=dict)
@@ -115,6 +120,11 @@ class Request:
         if self._body is None:
             self._body = await self.exchange.read(limit)
         return self._body
+
+    @property
+    def read_body(self) -> bytes:
+        """The body as far as a handler has read it."""
+        return self._body or b""
 
     async def stream(self, status: int, headers: Mapping[str, str]) -> Stream:
         """Start a streamed response with the headers that filters asked for."""

@@ -1,0 +1,355 @@
+"""The filters of the chain, outermost first. Each is built from Parts and answers, or asks the next handler to.
+
+A filter that refuses returns the Status as a response, so that those around it (audit, tracing, access log) see it.
+Texts follow k8s.io/apiserver/pkg/endpoints/filters and pkg/server/filters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from kubeglass.components.api.errors import BadRequest, InternalError, Timeout, Unauthorized
+from kubeglass.components.api.user import SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS_GROUP, UserInfo
+from kubeglass.components.apiserver import requestinfo
+from kubeglass.components.apiserver.audit import Auditor
+from kubeglass.components.apiserver.auth.authenticators import (
+    Authentication,
+    AuthenticationFailed,
+    extra_headers,
+    header_values,
+    in_standard_group,
+)
+from kubeglass.components.apiserver.auth.authorizers import Attributes, Authorization, forbidden
+from kubeglass.components.apiserver.auth.metrics import AuthenticationMetrics
+from kubeglass.components.apiserver.measure import RequestRecorder, reported_verb
+from kubeglass.components.apiserver.requestinfo import RequestInfo
+from kubeglass.components.apiserver.wire import ANONYMOUS, Filter, Handler, Request, Response, error_response
+from kubeglass.components.machinery import clock
+from kubeglass.logging.goduration import parse_duration
+from kubeglass.logging.values import Duration
+from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.tracing import causality
+from kubeglass.telemetry.tracing.context import extract
+from kubeglass.telemetry.tracing.tracer import SERVER
+
+_REQUEST_SCOPE = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+_AUDIT_ID_MAX = 64
+_KNOWN_USERS = frozenset({"admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What filters are built from."""
+
+    telemetry: Telemetry
+    recorder: RequestRecorder
+    authentication: Authentication
+    authorization: Authorization
+    auditor: Auditor
+    flow_control: Filter | None = None
+    request_timeout_seconds: float = 60.0
+
+
+def panic_recovery(parts: Parts) -> Filter:
+    """Whatever happens inside, the client gets an answer, and every answer has the audit id."""
+    log = parts.telemetry.log
+
+    async def answer(request: Request, inner: Handler) -> Response:
+        request.audit_id = request.headers.get("Audit-Id", "")[:_AUDIT_ID_MAX] or str(uuid.uuid4())
+        request.response_headers["Audit-Id"] = request.audit_id
+        request.response_headers["Cache-Control"] = "no-cache, private"
+        try:
+            response = await inner(request)
+        except ConnectionError:
+            parts.recorder.aborted(request)
+            raise
+        except Exception as error:
+            log.error(error, "apiserver panic'd on request", method=request.method, URI=request.uri,
+                      **{"audit-ID": request.audit_id})  # fmt: skip
+            response = error_response(InternalError(f"Internal error occurred: {error}"))
+        return response
+
+    return answer
+
+
+def request_info(parts: Parts) -> Filter:
+    """Method, path and query become the RequestInfo everything behind classifies by."""
+
+    async def attach(request: Request, inner: Handler) -> Response:
+        try:
+            request.info = requestinfo.parse(request.method, request.path, request.query)
+        except requestinfo.BadPath as error:
+            return error_response(InternalError(f"failed to create RequestInfo: {error}"))
+        return await inner(request)
+
+    return attach
+
+
+def access_log(parts: Parts) -> Filter | None:
+    """One "HTTP" record per request at verbosity 3, keys in upstream's order."""
+    log = parts.telemetry.log
+    loop = asyncio.get_running_loop()
+
+    async def write(request: Request, inner: Handler) -> Response:
+        if not log.v(3):
+            return await inner(request)
+        response: Response | None = None
+        try:
+            response = await inner(request)
+            return response
+        finally:
+            outcome: dict[str, object] = {"resp": response.status if response else 0}
+            if response and response.hijacked:
+                outcome = {"hijacked": True}
+            elif response and response.status >= 500:
+                outcome["addedInfo"] = f"\nlogging error output: {response.body.decode(errors='replace')!r}\n"
+            values: dict[str, object] = {
+                "verb": _logged_verb(request),
+                "URI": request.uri,
+                "latency": Duration.of_seconds(loop.time() - request.received),
+                "userAgent": request.headers.get("User-Agent", ""),
+                "audit-ID": request.audit_id,
+                "srcIP": request.peer,
+                **request.log_values,
+                **outcome,
+            }
+            log.v(3).info("HTTP", **values)
+
+    return write
+
+
+def deadline(parts: Parts) -> Filter:
+    """Requests that should be short end after a minute, or after the `timeout` they ask for if that is less."""
+
+    async def limit(request: Request, inner: Handler) -> Response:
+        if request.info.long_running:
+            return await inner(request)
+        try:
+            seconds = _timeout_seconds(request, parts.request_timeout_seconds)
+        except ValueError as error:
+            return error_response(BadRequest(f"invalid timeout specified in the request URL - {error}"))
+        try:
+            async with asyncio.timeout(seconds) as scope:
+                return await inner(request)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            parts.recorder.terminated(request, 504)
+            return error_response(Timeout("Timeout: request did not complete within the allotted timeout"))
+
+    return limit
+
+
+def authentication(parts: Parts) -> Filter:
+    """Find out who is calling; whoever presents something wrong is sent away."""
+    metrics = AuthenticationMetrics(parts.telemetry.metrics)
+    log = parts.telemetry.log
+    loop = asyncio.get_running_loop()
+
+    def observe(result: str, started: float) -> None:
+        metrics.authentication_attempts.labels(result).inc()
+        metrics.authentication_duration_seconds.labels(result).observe(loop.time() - started)
+
+    async def identify(request: Request, inner: Handler) -> Response:
+        started, started_ns = loop.time(), clock.now_ns()
+        try:
+            user = parts.authentication.authenticate(request)
+        except AuthenticationFailed as error:
+            observe("error", started)
+            log.error(error, "Unable to authenticate the request")
+            return error_response(Unauthorized("Unauthorized"))
+        observe("success", started)
+        metrics.authenticated_user_requests.labels(_compressed(user.name)).inc()
+        request.user = user
+        request.authenticated_ns = (started_ns, clock.now_ns())
+        return await inner(request)
+
+    return identify
+
+
+def tracing(parts: Parts) -> Filter:
+    """The request span. Trusted callers' traces go on here, others' are linked."""
+    tracer = parts.telemetry.tracer.named(_REQUEST_SCOPE)
+    inside = parts.telemetry.tracer
+
+    async def trace(request: Request, inner: Handler) -> Response:
+        remote = extract(request.headers)
+        if not tracer.enabled:
+            if remote is None:
+                return await inner(request)
+            with tracer.span("", parent=remote):
+                return await inner(request)
+        parent, links = causality.inbound(remote, request.user.groups)
+        with tracer.span(
+            span_name(request.method, request.info),
+            kind=SERVER,
+            parent=parent,
+            links=links,
+            start_ns=request.received_ns or None,
+            attributes=_span_attributes(request),
+        ) as span:
+            if request.authenticated_ns:
+                began, ended = request.authenticated_ns
+                inside.span("authentication", start_ns=began).end(ended)
+            response = await inner(request)
+            span.set("http.response.status_code", response.status)
+            span.set("http.response.body.size", response.body_size)
+            if response.status >= 500:
+                span.error("")
+            return response
+
+    return trace
+
+
+def audit(parts: Parts) -> Filter | None:
+    """Record the request as the policy says."""
+    return parts.auditor.filter if parts.auditor.enabled else _pass
+
+
+def impersonation(parts: Parts) -> Filter:
+    """Act as someone else, if the caller may."""
+
+    async def impersonate(request: Request, inner: Handler) -> Response:
+        if "Impersonate-User" not in request.headers and not _impersonates_partly(request):
+            return await inner(request)
+        user = _impersonated(request)
+        if user is None:
+            text = "requested [{}] without impersonating a user"
+            return error_response(InternalError(text.format(", ".join(_impersonate_headers(request)))))
+        for wanted in _permissions(request.user, user, header_values(request.headers, "Impersonate-Group")):
+            verdict = parts.authorization.authorize(wanted)
+            if not verdict.allowed:
+                return error_response(forbidden(wanted, verdict.reason))
+        parts.auditor.impersonated(request, user)
+        request.user = user
+        return await inner(request)
+
+    return impersonate
+
+
+def flow_control(parts: Parts) -> Filter:
+    """API Priority and Fairness; see flowcontrol/."""
+    return parts.flow_control or _pass
+
+
+def authorization(parts: Parts) -> Filter:
+    """May the caller do this?"""
+    log = parts.telemetry.log
+
+    async def decide(request: Request, inner: Handler) -> Response:
+        wanted = Attributes.of(request.user, request.info)
+        verdict = parts.authorization.authorize(wanted)
+        parts.auditor.annotate(request, "authorization.k8s.io/decision", "allow" if verdict.allowed else "forbid")
+        parts.auditor.annotate(request, "authorization.k8s.io/reason", verdict.reason)
+        if verdict.allowed:
+            return await inner(request)
+        if log.v(4):
+            log.v(4).info("Forbidden", URI=request.uri, reason=verdict.reason)
+        return error_response(forbidden(wanted, verdict.reason))
+
+    return decide
+
+
+def span_name(method: str, info: RequestInfo) -> str:
+    """`GET /api/v1/namespaces/{:namespace}/pods/{:name}/log`; only the method for other paths."""
+    if not info.is_resource:
+        return method
+    parts = [info.api_prefix, *filter(None, (info.group,)), info.version]
+    if info.namespace:
+        parts += ["namespaces", "{:namespace}"]
+    parts += [info.resource, *(["{:name}"] if info.name else []), *filter(None, (info.subresource,))]
+    return f"{method} /" + "/".join(parts)
+
+
+async def _pass(request: Request, inner: Handler) -> Response:
+    return await inner(request)
+
+
+def _timeout_seconds(request: Request, maximum: float) -> float:
+    asked = request.param("timeout") if request.query_string else ""
+    if not asked:
+        return maximum
+    nanoseconds = parse_duration(asked)
+    return min(nanoseconds / 1e9, maximum) if nanoseconds > 0 else maximum
+
+
+def _logged_verb(request: Request) -> str:
+    return request.info.verb.upper() if not request.info.is_resource else reported_verb(request)
+
+
+def _compressed(username: str) -> str:
+    if username in _KNOWN_USERS:
+        return username
+    return "email_id" if "@" in username else "other"
+
+
+def _span_attributes(request: Request) -> dict[str, object]:
+    address, _, port = request.peer.rpartition(":")
+    server, _, server_port = request.host.rpartition(":")
+    return {
+        "server.address": server or request.host,
+        "server.port": int(server_port) if server_port.isdigit() else 443,
+        "http.request.method": request.method,
+        "url.scheme": "https",
+        "url.path": request.path,
+        "network.peer.address": address,
+        "network.peer.port": int(port) if port.isdigit() else 0,
+        "client.address": address,
+        "user_agent.original": request.headers.get("User-Agent", ""),
+        "network.protocol.version": "1.1",
+        "http.request.body.size": int(request.headers.get("Content-Length", "0") or 0),
+        "http.target": request.uri,
+        "audit-id": request.audit_id,
+    }
+
+
+def _impersonate_headers(request: Request) -> list[str]:
+    return [name for name in request.headers if name.lower().startswith("impersonate-")]
+
+
+def _impersonates_partly(request: Request) -> bool:
+    return bool(_impersonate_headers(request))
+
+
+def _impersonated(request: Request) -> UserInfo | None:
+    name = request.headers.get("Impersonate-User", "")
+    if not name:
+        return None
+    groups = tuple(header_values(request.headers, "Impersonate-Group"))
+    if name.startswith(SERVICE_ACCOUNT_PREFIX) and not groups:
+        namespace = name.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")[0]
+        groups = (SERVICE_ACCOUNTS_GROUP, f"{SERVICE_ACCOUNTS_GROUP}:{namespace}")
+    extra = extra_headers(request.headers, ("Impersonate-Extra-",))
+    user = UserInfo(name, request.headers.get("Impersonate-Uid", ""), groups, extra)
+    if name == ANONYMOUS.name:
+        return replace(user, groups=tuple(dict.fromkeys((*groups, *ANONYMOUS.groups))))
+    return in_standard_group(user)
+
+
+def _permissions(caller: UserInfo, user: UserInfo, groups: Sequence[str]) -> list[Attributes]:
+    """What the caller must be allowed to impersonate."""
+
+    def wanted(resource: str, name: str, group: str = "", subresource: str = "", namespace: str = "") -> Attributes:
+        return Attributes(
+            caller, "impersonate", group=group, version="v1", resource=resource, subresource=subresource,
+            namespace=namespace, name=name,
+        )  # fmt: skip
+
+    if user.name.startswith(SERVICE_ACCOUNT_PREFIX) and user.name.count(":") == 3:
+        namespace, name = user.name.removeprefix(SERVICE_ACCOUNT_PREFIX).split(":")
+        needed = [wanted("serviceaccounts", name, namespace=namespace)]
+    else:
+        needed = [wanted("users", user.name)]
+    needed += [wanted("groups", group) for group in groups]
+    about = "authentication.k8s.io"
+    needed += [
+        wanted("userextras", value, subresource=key, group=about)
+        for key, values in user.extra.items()
+        for value in values
+    ]
+    if user.uid:
+        needed.append(wanted("uids", user.uid, group=about))
+    return needed

@@ -1,0 +1,243 @@
+"""Sockets ⇄ Request and Response: aiohttp's low-level server, TLS with optional client certificates, gzip, streams.
+
+Nothing here knows Kubernetes. A connection that is taken over (exec, port-forward) becomes raw bytes both ways, so that
+whatever client and kubelet agreed on passes unseen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from kubeglass.components.apiserver.wire import (
+    Handler,
+    Request,
+    Response,
+    Stream,
+    Tunnel,
+    decoded_path,
+    too_large,
+    warning_headers,
+)
+
+_GZIP_BYTES = 128 * 1024
+_GZIP_LEVEL = 1
+_KEEPALIVE_SECONDS = 180.0
+_HIGH_WATER_BYTES = 256 * 1024
+"""How much may wait for a slow reader of a stream before its writer waits too."""
+_TUNNEL_BYTES = 256 * 1024
+
+
+class PortInUse(OSError):
+    """Another socket listens there; the text says where, and who if the system tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Where a listener really listens."""
+
+    host: str
+    port: int
+
+
+@asynccontextmanager
+async def listen(
+    handler: Handler, host: str, port: int, ssl_context: ssl.SSLContext | None, shutdown_seconds: float = 1.0
+) -> AsyncIterator[Bound]:
+    """Serve until the block is left. Port 0 picks a free one. Raises PortInUse."""
+    server = web.Server(
+        _Connections(handler).handle,
+        access_log=None,
+        keepalive_timeout=_KEEPALIVE_SECONDS,
+        handler_cancellation=True,
+        auto_decompress=False,
+    )
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    try:
+        site = web.SockSite(
+            runner, _bind(host, port), ssl_context=ssl_context, backlog=1024, shutdown_timeout=shutdown_seconds
+        )
+        await site.start()
+        bound = runner.addresses[0]
+        yield Bound(bound[0], bound[1])
+    finally:
+        await runner.cleanup()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortInUse(f"failed to listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+class _Connections:
+    """Turns each aiohttp request into a Request and its Response back."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._loop = asyncio.get_running_loop()
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        exchange = _HttpExchange(http)
+        request = self._request(http, exchange)
+        try:
+            response = await self._handler(request)
+        except ConnectionError:
+            return exchange.sent or web.Response()  # nobody is left to answer
+        if response.sent:
+            assert exchange.sent is not None
+            return exchange.sent
+        headers = {**request.response_headers, **warning_headers(request.warnings), **response.headers}
+        headers["Content-Type"] = response.content_type
+        body = await _compressed(http, headers, response)
+        return web.Response(status=response.status, body=body, headers=headers)
+
+    def _request(self, http: web.BaseRequest, exchange: _HttpExchange) -> Request:
+        transport = http.transport
+        peer = transport.get_extra_info("peername") if transport else None
+        tls = transport.get_extra_info("ssl_object") if transport else None
+        path, _, query = http.raw_path.partition("?")
+        return Request(
+            method=http.method,
+            path=decoded_path(path),
+            query_string=query,
+            headers=http.headers,
+            peer=f"{peer[0]}:{peer[1]}" if peer else "",
+            exchange=exchange,
+            received=self._loop.time(),
+            received_ns=time.time_ns(),
+            client_certificate=tls.getpeercert(binary_form=True) if tls else None,
+            host=http.headers.get("Host", ""),
+        )
+
+
+async def _compressed(http: web.BaseRequest, headers: dict[str, str], response: Response) -> bytes:
+    """The body, gzipped in a thread when it is large and the client can read that."""
+    body = response.body
+    if len(body) < _GZIP_BYTES or "Content-Encoding" in headers or not _accepts_gzip(http.headers):
+        return body
+    headers["Content-Encoding"] = "gzip"
+    headers["Vary"] = "Accept-Encoding"
+    return await asyncio.to_thread(_gzip, body)
+
+
+def _gzip(body: bytes) -> bytes:
+    compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    return compressor.compress(body) + compressor.flush()
+
+
+def _accepts_gzip(headers: Mapping[str, str]) -> bool:
+    return any(part.strip().partition(";")[0] == "gzip" for part in headers.get("Accept-Encoding", "").split(","))
+
+
+class _HttpExchange:
+    """The connection side of one aiohttp request."""
+
+    def __init__(self, http: web.BaseRequest) -> None:
+        self._http = http
+        self.sent: web.StreamResponse | None = None
+
+    async def read(self, limit: int) -> bytes:
+        if (self._http.content_length or 0) > limit:
+            raise too_large(limit)
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self._http.content.iter_any():
+            size += len(chunk)
+            if size > limit:
+                raise too_large(limit)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def open(self, status: int, headers: Mapping[str, str]) -> Stream:
+        response = web.StreamResponse(status=status, headers=CIMultiDict(headers))
+        response.enable_chunked_encoding()
+        await response.prepare(self._http)
+        self.sent = response
+        transport = self._http.transport
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        return response
+
+    def take_over(self) -> Tunnel:
+        self.sent = _TakenOver()
+        return _RawTunnel(self._http)
+
+
+class _TakenOver(web.StreamResponse):
+    """Stands for a response that went out as raw bytes: aiohttp has nothing to send and must close."""
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        self._keep_alive = False
+        return None
+
+    async def write_eof(self, data: Any = b"") -> None:
+        return None
+
+
+class _RawTunnel:
+    """The bytes of a connection behind its request head. Reading pauses the socket when nobody takes them."""
+
+    def __init__(self, http: web.BaseRequest) -> None:
+        transport = http.transport
+        if not isinstance(transport, asyncio.Transport):
+            raise ConnectionResetError("the client has gone")
+        self._transport = transport
+        self._drain = http.protocol._drain_helper
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._arrived = asyncio.Event()
+        http.protocol.set_parser(self)
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Called by aiohttp with what arrives on an upgraded connection."""
+        self._chunks.append(bytes(data))
+        self._size += len(data)
+        if self._size > _TUNNEL_BYTES:
+            self._transport.pause_reading()
+        self._arrived.set()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        self._ended = True
+        self._arrived.set()
+
+    def set_exception(self, error: BaseException, cause: BaseException | None = None) -> None:
+        self.feed_eof()
+
+    async def read(self) -> bytes:
+        while not self._chunks:
+            if self._ended or self._transport.is_closing():
+                return b""
+            self._arrived.clear()
+            await self._arrived.wait()
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        if self._size > _TUNNEL_BYTES:
+            self._transport.resume_reading()
+        self._size = 0
+        return data
+
+    async def write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        self._transport.write(data)
+        await self._drain()

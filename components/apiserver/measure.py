@@ -1,0 +1,102 @@
+"""What is counted about requests, in upstream's vocabulary of verbs, scopes and components.
+
+Recorded when the handler has returned; for a watch that is when its stream ends.
+Answers to k8s.io/apiserver/pkg/endpoints/metrics.
+"""
+
+from __future__ import annotations
+
+from kubeglass.components.apiserver.metrics import LoadMetrics, RequestMetrics
+from kubeglass.components.apiserver.requestinfo import RequestInfo, truthy
+from kubeglass.components.apiserver.wire import Request, Response
+from kubeglass.telemetry.metrics.registry import Registry
+
+_CONNECT = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_APPLY = "application/apply-patch+"
+_HEALTH = ("/healthz", "/livez", "/readyz")
+LOOPBACK_USER = "system:apiserver"
+
+
+def reported_verb(request: Request) -> str:
+    """The `verb` label: from the HTTP method, with the cases upstream tells apart."""
+    info = request.info
+    if info.is_resource and info.subresource in _CONNECT:
+        return "CONNECT"
+    method = request.method
+    if method in ("GET", "HEAD"):
+        if info.verb == "watch" or truthy(request.query, "watch"):
+            return "WATCH"
+        return "LIST" if info.scope not in ("resource", "") else "GET"
+    if method == "PATCH" and request.headers.get("Content-Type", "").startswith(_APPLY):
+        return "APPLY"
+    return method if method in _METHODS else "other"
+
+
+def dry_run_label(request: Request) -> str:
+    """The `dry_run` label: what was asked for, "invalid" for anything unknown."""
+    asked = request.query.get("dryRun", []) if request.query_string else []
+    if not asked:
+        return ""
+    return "All" if all(value == "All" for value in asked) else "invalid"
+
+
+def labels_of(info: RequestInfo) -> tuple[str, str, str, str, str, str]:
+    """group, version, resource, subresource, scope, component. For other paths the subresource holds the path."""
+    if info.is_resource:
+        return info.group, info.version, info.resource, info.subresource, info.scope, "apiserver"
+    if info.path.startswith(_HEALTH):
+        return "", "", "", info.path, "", ""
+    return "", "", "", info.path, "", "apiserver"
+
+
+class RequestRecorder:
+    """Binds the request rows and fills them."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.rows = RequestMetrics(registry)
+        self._load = LoadMetrics(registry)
+
+    def done(self, request: Request, response: Response, seconds: float) -> None:
+        """A handler has returned after `seconds` since the request arrived."""
+        verb = reported_verb(request)
+        labels = labels_of(request.info)
+        dry_run = dry_run_label(request)
+        rows = self.rows
+        rows.request_total.labels(verb, dry_run, *labels, str(response.status)).inc()
+        rows.request_duration_seconds.labels(verb, dry_run, *labels).observe(seconds)
+        if not dry_run:
+            counted = max(0.0, seconds - request.not_counted_seconds)
+            rows.request_sli_duration_seconds.labels(verb, *labels).observe(counted)
+            rows.request_slo_duration_seconds.labels(verb, *labels).observe(counted)
+        if verb in ("GET", "LIST"):
+            rows.response_sizes.labels(verb, *labels).observe(response.body_size)
+        if request.user.name == LOOPBACK_USER:
+            rows.selfrequest_total.labels(verb, labels[0], labels[2], labels[3]).inc()
+
+    def body_read(self, request: Request, size: int) -> None:
+        """The body of a write was read."""
+        verb = request.info.verb.replace("deletecollection", "delete_collection")
+        self.rows.request_body_size_bytes.labels(request.info.group, request.info.resource, verb).observe(size)
+
+    def rejected(self, request: Request) -> None:
+        """A request was turned away for overload before it reached a handler."""
+        verb, labels = reported_verb(request), labels_of(request.info)
+        self.rows.request_total.labels(verb, dry_run_label(request), *labels, "429").inc()
+        self.terminated(request, 429)
+        kind = "readOnly" if request.info.verb in ("get", "list", "watch") else "mutating"
+        self.rows.dropped_requests_total.labels(kind).inc()
+
+    def terminated(self, request: Request, code: int) -> None:
+        """A request was ended in self-defence."""
+        labels = labels_of(request.info)
+        self.rows.request_terminations_total.labels(reported_verb(request), *labels, str(code)).inc()
+
+    def aborted(self, request: Request) -> None:
+        """The client went away before its answer."""
+        labels = labels_of(request.info)[:5]
+        self.rows.request_aborts_total.labels(reported_verb(request), *labels).inc()
+
+    def long_running(self, request: Request, change: int) -> None:
+        """A long-running request began (+1) or ended (-1)."""
+        self._load.longrunning_requests.labels(reported_verb(request), *labels_of(request.info)).inc(change)
