@@ -103,16 +103,20 @@ class SingleStream:
 
 
 class SplitStreams:
-    """Information to one place through a buffer of `buffer_bytes`, everything else to another at once."""
+    """Information to one place through a buffer of `buffer_bytes`, everything else to another at once.
 
-    __slots__ = ("_buffer", "_buffered", "_capacity", "_errors", "_info", "_lock", "lost")
+    What is buffered is passed on when the buffer is full, on `flush`, and `flush_seconds` after it was put in.
+    """
 
-    def __init__(self, info: ByteSink, errors: ByteSink, buffer_bytes: int = 0) -> None:
+    __slots__ = ("_buffer", "_buffered", "_capacity", "_errors", "_flush_seconds", "_info", "_lock", "lost")
+
+    def __init__(self, info: ByteSink, errors: ByteSink, buffer_bytes: int = 0, flush_seconds: float = 5.0) -> None:
         self._info = info
         self._errors = errors
         self._capacity = buffer_bytes
         self._buffer: list[bytes] = []
         self._buffered = 0
+        self._flush_seconds = flush_seconds
         self._lock = threading.Lock()
         self.lost = 0
 
@@ -127,6 +131,8 @@ class SplitStreams:
             if len(data) > self._capacity:
                 self._pass_on(self._info, data, 1)
                 return
+            if not self._buffer:
+                self._flush_later()
             self._buffer.append(data)
             self._buffered += len(data)
 
@@ -134,6 +140,12 @@ class SplitStreams:
         """Pass on what the buffer holds."""
         with self._lock:
             self._empty()
+
+    def _flush_later(self) -> None:
+        """A line has been put into the empty buffer: it must not lie there for ever."""
+        timer = threading.Timer(self._flush_seconds, self.flush)
+        timer.daemon = True
+        timer.start()
 
     def _empty(self) -> None:
         if self._buffer:

@@ -1,0 +1,230 @@
+"""Log files that are rotated between records, and a reader that follows them without losing or repeating one.
+
+The contract between the two: a writer renames the full file to `NAME.STAMP` (stamps sort in time),
+then creates NAME anew, and never writes to the renamed file again. cri.py keeps it too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+DEFAULT_MAX_BYTES = 100 * 1024 * 1024
+DEFAULT_MAX_AGE_SECONDS = 86_400.0
+DEFAULT_MAX_FILES = 5
+READ_BYTES = 1 << 20
+
+
+class RotatingFile:
+    """Appends whole records to a file; starts a new one when a record would not fit or the file is too old.
+
+    `max_files` counts the current file. A limit of 0 is no limit. A record is one `write`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        max_age_seconds: float = DEFAULT_MAX_AGE_SECONDS,
+        max_files: int = DEFAULT_MAX_FILES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = Path(path)
+        self._max_bytes = max_bytes
+        self._max_age_seconds = max_age_seconds
+        self._max_files = max_files
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last_stamp = ""
+        self._fd = -1
+        self._open()
+
+    def write(self, data: bytes, /) -> None:
+        """Append one record. Raises OSError when the file system refuses."""
+        with self._lock:
+            if self._size and self._is_full(len(data)):
+                self._rotate()
+            while data:
+                written = os.write(self._fd, data)
+                self._size += written
+                data = data[written:]
+
+    def close(self) -> None:
+        """Close the file; a later write raises OSError."""
+        with self._lock:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        facts = os.fstat(self._fd)
+        self._size = facts.st_size
+        self._expires = self._clock() + self._max_age_seconds if self._max_age_seconds else float("inf")
+
+    def _is_full(self, incoming: int) -> bool:
+        return (0 < self._max_bytes < self._size + incoming) or self._clock() >= self._expires
+
+    def _rotate(self) -> None:
+        full = self._fd
+        os.rename(self.path, f"{self.path}.{self._stamp()}")
+        self._open()
+        os.close(full)
+        kept = self._max_files - 1
+        old = rotated_files(self.path) if self._max_files else []
+        for path in old[: len(old) - kept]:
+            path.unlink(missing_ok=True)
+
+    def _stamp(self) -> str:
+        stamp = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%d-%H%M%S.%f")
+        if stamp <= self._last_stamp:
+            head, _, fraction = self._last_stamp.rpartition(".")
+            stamp = f"{head}.{int(fraction) + 1:06d}"
+        self._last_stamp = stamp
+        return stamp
+
+
+def rotated_files(path: Path) -> list[Path]:
+    """The rotated files of a log, oldest first; not the current one."""
+    prefix = f"{path.name}."
+    with os.scandir(path.parent) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(prefix) and entry.name[len(prefix)].isdigit()]
+    return [path.parent / name for name in sorted(names) if not name.endswith(".tmp")]
+
+
+class Follower:
+    """Reads a rotated log record by record, from its oldest file (or only what is new) across every rotation.
+
+    `poll` never waits. `gaps` counts the files that were deleted before they could be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, from_start: bool = True) -> None:
+        self.path = Path(path)
+        self.gaps = 0
+        self._file: BinaryIO | None = None
+        self._passed = ""
+        self._partial = b""
+        self._from_start = from_start
+
+    def poll(self) -> Iterator[bytes]:
+        """The records written since the last call, each with its newline."""
+        if self._file is None and not self._begin():
+            return
+        while True:
+            yield from self._records()
+            successor = self._successor()
+            if successor is None:
+                return
+            yield from self._records()
+            if self._partial:
+                yield self._partial
+                self._partial = b""
+            self._enter(successor)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _begin(self) -> bool:
+        if not self.path.parent.is_dir():
+            return False
+        old = rotated_files(self.path)
+        if old and self._from_start:
+            self._file = _open_any(old[0])
+            return True
+        try:
+            self._file = self.path.open("rb", buffering=0)
+        except FileNotFoundError:
+            return False
+        own = _identity(self._file)
+        self._passed = max((path.name for path in rotated_files(self.path) if _identity_of(path) != own), default="")
+        if not self._from_start:
+            self._file.seek(0, os.SEEK_END)
+        return True
+
+    def _records(self) -> Iterator[bytes]:
+        """Whole records up to the end of the file that is open."""
+        assert self._file is not None
+        while data := self._file.read(READ_BYTES):
+            data = self._partial + data
+            end = data.rfind(b"\n") + 1
+            self._partial = data[end:]
+            yield from data[:end].splitlines(keepends=True) if b"\r" not in data else _lines(data[:end])
+
+    def _successor(self) -> Path | None:
+        """The file written after the one that is open, None while that is still written to."""
+        assert self._file is not None
+        own = _identity(self._file)
+        if _identity_of(self.path) in (own, None):
+            return None
+        later = [path for path in rotated_files(self.path) if path.name > self._passed]
+        if later and self._is_open(later[0], own):
+            self._passed = later.pop(0).name
+        elif later:
+            self.gaps += 1
+        return later[0] if later else self.path
+
+    def _is_open(self, path: Path, own: tuple[int, int]) -> bool:
+        """Whether a rotated file is the open one, be it by now compressed."""
+        assert self._file is not None
+        if _identity_of(path) == own:
+            return True
+        return path.suffix == ".gz" and _modified(path) == os.fstat(self._file.fileno()).st_mtime_ns
+
+    def _enter(self, path: Path) -> None:
+        """Go on with `path`, or with the file that took its place while it was being opened."""
+        assert self._file is not None
+        try:
+            file = _open_any(path)
+            later = [old for old in rotated_files(self.path) if old.name > self._passed]
+            if path == self.path and later and _identity_of(later[0]) != _identity(file):
+                file.close()
+                file = _open_any(later[0])
+        except FileNotFoundError:
+            return
+        self._file.close()
+        self._file = file
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Lines that end in LF only: a CR belongs to the record."""
+    start = 0
+    while start < len(data):
+        end = data.index(b"\n", start) + 1
+        yield data[start:end]
+        start = end
+
+
+def _open_any(path: Path) -> BinaryIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return path.open("rb", buffering=0)
+
+
+def _identity(file: BinaryIO) -> tuple[int, int]:
+    facts = os.fstat(file.fileno())
+    return facts.st_dev, facts.st_ino
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return -1
