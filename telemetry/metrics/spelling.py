@@ -14,6 +14,8 @@ def number(value: float) -> str:
     if value.__class__ is int and -1_000_000 < value < 1_000_000:
         return str(value)
     value = float(value)
+    if value == 0:
+        return "0"  # for -0 too
     if value != value:
         return "NaN"
     if value in (inf, -inf):
