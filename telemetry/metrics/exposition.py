@@ -37,7 +37,7 @@ def text(families: Iterable[Family]) -> Iterator[str]:
     """Blocks of text format 0.0.4. A caller may do other work between two blocks."""
     for family in families:
         header = f"# HELP {family.row.name} {help_line(family.help)}\n# TYPE {family.row.name} {family.row.type}\n"
-        yield from _headed(header, _blocks(family, exemplars=False))
+        yield from _headed(header, _blocks(family, exemplars=False, stamp=str))
 
 
 def openmetrics(families: Sequence[Family]) -> Iterator[str]:
@@ -46,7 +46,7 @@ def openmetrics(families: Sequence[Family]) -> Iterator[str]:
     for family in families:
         name, kind = openmetrics_name(family, names)
         header = f"# HELP {name} {help_line(family.help, quotes=True)}\n# TYPE {name} {kind}\n"
-        yield from _headed(header, _blocks(family, exemplars=kind != "unknown"))
+        yield from _headed(header, _blocks(family, exemplars=kind != "unknown", stamp=_seconds))
     yield "# EOF\n"
 
 
@@ -66,35 +66,40 @@ def _headed(header: str, blocks: Iterator[str]) -> Iterator[str]:
         header = ""
 
 
-def _blocks(family: Family, *, exemplars: bool) -> Iterator[str]:
+def _blocks(family: Family, *, exemplars: bool, stamp: Callable[[int], str]) -> Iterator[str]:
+    """A family's lines; `stamp` spells a timestamp given in milliseconds."""
     if isinstance(family, Collected):
-        return _points(family.points)
+        return _points(family.points, stamp)
     if isinstance(family, Foreign):
-        return _foreign(family.samples)
+        return _foreign(family.samples, stamp)
     return _WRITERS[type(family)](family, exemplars)
 
 
-def _points(points: Sequence[Point]) -> Iterator[str]:
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
+
+
+def _points(points: Sequence[Point], stamp: Callable[[int], str]) -> Iterator[str]:
     for start in range(0, len(points), SCALARS_PER_BLOCK):
-        yield "".join([_point(point) for point in points[start : start + SCALARS_PER_BLOCK]])
+        yield "".join([_point(point, stamp) for point in points[start : start + SCALARS_PER_BLOCK]])
 
 
-def _foreign(samples: Sequence[ForeignSample]) -> Iterator[str]:
-    for start in range(0, len(samples), SCALARS_PER_BLOCK):
-        yield "".join([_foreign_line(sample) for sample in samples[start : start + SCALARS_PER_BLOCK]])
-
-
-def _foreign_line(sample: ForeignSample) -> str:
-    names, values = tuple(sample.labels), tuple(sample.labels.values())
-    labels = f"{{{spelling.labels(names, values, {})}}}" if names else ""
-    stamp = "" if sample.timestamp_ms is None else f" {sample.timestamp_ms}"
-    return f"{sample.name}{labels} {number(sample.value)}{stamp}\n"
-
-
-def _point(point: Point) -> str:
+def _point(point: Point, stamp: Callable[[int], str]) -> str:
     if point.timestamp_ms is None:
         return f"{point.head}{number(point.value)}\n"
-    return f"{point.head}{number(point.value)} {point.timestamp_ms}\n"
+    return f"{point.head}{number(point.value)} {stamp(point.timestamp_ms)}\n"
+
+
+def _foreign(samples: Sequence[ForeignSample], stamp: Callable[[int], str]) -> Iterator[str]:
+    for start in range(0, len(samples), SCALARS_PER_BLOCK):
+        yield "".join([_foreign_line(sample, stamp) for sample in samples[start : start + SCALARS_PER_BLOCK]])
+
+
+def _foreign_line(sample: ForeignSample, stamp: Callable[[int], str]) -> str:
+    names, values = tuple(sample.labels), tuple(sample.labels.values())
+    labels = f"{{{spelling.labels(names, values, {})}}}" if names else ""
+    when = "" if sample.timestamp_ms is None else f" {stamp(sample.timestamp_ms)}"
+    return f"{sample.name}{labels} {number(sample.value)}{when}\n"
 
 
 def _gauges(family: GaugeInstrument, exemplars: bool) -> Iterator[str]:
