@@ -28,17 +28,17 @@ CREATE TABLE IF NOT EXISTS groups (
 CREATE TABLE IF NOT EXISTS segments (
     id INTEGER PRIMARY KEY, trace BLOB NOT NULL, grp INTEGER NOT NULL, service INTEGER NOT NULL,
     start INTEGER NOT NULL, finish INTEGER NOT NULL, longest INTEGER NOT NULL, flags INTEGER NOT NULL,
-    operations TEXT NOT NULL, count INTEGER NOT NULL, payload BLOB NOT NULL);
+    operations TEXT NOT NULL, stored INTEGER NOT NULL, count INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS segments_trace ON segments (trace);
 CREATE INDEX IF NOT EXISTS segments_search ON segments (service, start);
 CREATE TABLE IF NOT EXISTS logs (
-    id INTEGER PRIMARY KEY, trace BLOB NOT NULL, grp INTEGER NOT NULL, start INTEGER NOT NULL, finish INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, trace BLOB NOT NULL, grp INTEGER NOT NULL, start INTEGER NOT NULL, stored INTEGER NOT NULL,
     count INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS logs_trace ON logs (trace);
 """
 _VERSION = 1
-_SPAN_COLUMNS = "trace, grp, service, start, finish, longest, flags, operations, count, payload"
-_LOG_COLUMNS = "trace, grp, start, finish, count, payload"
+_SPAN_COLUMNS = "trace, grp, service, start, finish, longest, flags, operations, stored, count, payload"
+_LOG_COLUMNS = "trace, grp, start, stored, count, payload"
 _ROWS_PER_STATEMENT = 250
 _EXPIRE_ROWS = 2000
 
@@ -103,10 +103,11 @@ class Writer:
 
     def write(self, spans: Iterable[Segment], logs: Iterable[Segment]) -> None:
         """Commit all or nothing."""
+        now = time.time_ns()
         with self._db:
             self._db.execute("BEGIN")
-            self._insert("segments", _SPAN_COLUMNS, [self._span_row(segment) for segment in spans])
-            self._insert("logs", _LOG_COLUMNS, [self._log_row(segment) for segment in logs])
+            self._insert("segments", _SPAN_COLUMNS, [self._span_row(segment, now) for segment in spans])
+            self._insert("logs", _LOG_COLUMNS, [self._log_row(segment, now) for segment in logs])
 
     def size(self) -> int:
         """Bytes that hold data; free pages are used again."""
@@ -117,7 +118,7 @@ class Writer:
         """Delete the oldest beyond retention, a slice at a time; spans lost by reason."""
         lost = {"age": 0, "size": 0}
         cutoff = now_ns - int(retention.max_age_seconds * 1e9)
-        while (count := self._expire_slice("AND finish < ?", (cutoff,))) is not None:
+        while (count := self._expire_slice("AND stored < ?", (cutoff,))) is not None:
             lost["age"] += count
         while self.size() > retention.max_bytes and (count := self._expire_slice("", ())) is not None:
             lost["size"] += count
@@ -130,7 +131,7 @@ class Writer:
         with self._db:
             spans, rows = 0, 0
             for table in ("segments", "logs"):
-                oldest = f"SELECT id FROM (SELECT id, finish FROM {table} ORDER BY id LIMIT {_EXPIRE_ROWS}) "
+                oldest = f"SELECT id FROM (SELECT id, stored FROM {table} ORDER BY id LIMIT {_EXPIRE_ROWS}) "
                 deleted = self._db.execute(
                     f"DELETE FROM {table} WHERE id IN ({oldest} WHERE 1 {condition}) RETURNING count", values
                 ).fetchall()
@@ -145,7 +146,7 @@ class Writer:
             values = [value for row in chunk for value in row]
             self._db.execute(f"INSERT INTO {table} ({columns}) VALUES {', '.join([place] * len(chunk))}", values)
 
-    def _span_row(self, segment: Segment) -> tuple[Any, ...]:
+    def _span_row(self, segment: Segment, now_ns: int) -> tuple[Any, ...]:
         group = segment.group
         operations = " ".join(str(self._operation(operation)) for operation in segment.operations)
         return (
@@ -157,13 +158,14 @@ class Writer:
             segment.longest,
             segment.flags,
             f" {operations} ",
+            now_ns,
             segment.count,
             segment.payload,
         )
 
-    def _log_row(self, segment: Segment) -> tuple[Any, ...]:
+    def _log_row(self, segment: Segment, now_ns: int) -> tuple[Any, ...]:
         group_id = segment.group.id or self._group(segment.group)
-        return segment.trace, group_id, segment.start, segment.end, segment.count, segment.payload
+        return segment.trace, group_id, segment.start, now_ns, segment.count, segment.payload
 
     def _service(self, name: str) -> int:
         known = self._services.get(name)
@@ -241,8 +243,8 @@ class Reader:
             yield Candidate(*row)
 
     def since(self, after_id: int, until_ns: int, limit: int) -> list[Stored]:
-        """Segments in the order they were stored, to follow the store."""
-        sql = _STORED.format(table="segments") + " WHERE t.id > ? AND t.start < ? ORDER BY t.id LIMIT ?"
+        """Segments stored before `until_ns`, in that order, to follow the store."""
+        sql = _STORED.format(table="segments") + " WHERE t.id > ? AND t.stored < ? ORDER BY t.id LIMIT ?"
         return [Stored(*row) for row in self._db.execute(sql, (after_id, until_ns, limit))]
 
     def _conditions(self, search: Search) -> tuple[list[str], list[Any]]:

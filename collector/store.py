@@ -140,32 +140,30 @@ class Store:
 
     async def trace(self, trace: bytes) -> list[Stored]:
         """The segments of one trace, committed or not. A segment may appear twice around its commit."""
-        return [*map(_as_stored, self._spans.of(trace)), *await self._read(lambda reader: reader.trace(trace))]
+        return [*map(_as_stored, self._spans.of(trace)), *await self.read(lambda reader: reader.trace(trace))]
 
     async def logs(self, trace: bytes) -> list[Stored]:
         """The log records of one trace."""
-        return [*map(_as_stored, self._logs.of(trace)), *await self._read(lambda reader: reader.logs(trace))]
+        return [*map(_as_stored, self._logs.of(trace)), *await self.read(lambda reader: reader.logs(trace))]
 
     async def search(self, search: Search) -> list[bytes]:
         """Ids of the newest traces that match."""
         await self.flush()
-        return await self._read(lambda reader: _search(reader, search))
+        return await self.read(lambda reader: _search(reader, search))
 
     async def services(self) -> list[str]:
         """All service names."""
         await self.flush()
-        return await self._read(lambda reader: reader.services())
+        return await self.read(lambda reader: reader.services())
 
     async def operations(self, service: str) -> list[tuple[str, int]]:
         """(name, kind) of a service's operations."""
         await self.flush()
-        return await self._read(lambda reader: reader.operations(service))
+        return await self.read(lambda reader: reader.operations(service))
 
-    async def since(self, after_id: int, until_ns: int, limit: int) -> list[Stored]:
-        """Committed segments in order, to follow the store."""
-        return await self._read(lambda reader: reader.since(after_id, until_ns, limit))
+    async def read(self, question: Callable[[Reader], T]) -> T:
+        """Ask a reader in its thread."""
 
-    async def _read(self, question: Callable[[Reader], T]) -> T:
         def ask() -> T:
             reader: Reader | None = getattr(self._local, "reader", None)
             if reader is None:
