@@ -114,11 +114,11 @@ def _collector(plan: Plan, data: DataDir) -> Process:
         name="collector",
         component="collector",
         flags=(
-            f"--otlp-grpc-endpoint={HOST}:{ports.otlp_grpc}",
-            f"--otlp-http-endpoint={HOST}:{ports.otlp_http}",
-            f"--query-endpoint={HOST}:{ports.query}",
-            f"--metrics-endpoint={HOST}:{ports.collector_metrics}",
-            f"--store={data.trace_store}",
+            f"--otlp-grpc-bind-address={HOST}:{ports.otlp_grpc}",
+            f"--otlp-http-bind-address={HOST}:{ports.otlp_http}",
+            f"--query-bind-address={HOST}:{ports.query}",
+            f"--metrics-bind-address={HOST}:{ports.collector_metrics}",
+            f"--trace-store={data.trace_store}",
             *_common(plan, data, "collector", "collector"),
         ),
         listens=(

@@ -341,6 +341,14 @@ def server_ssl_context(cert_file: str, key_file: str, client_ca_file: str) -> ss
     return context
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """`HOST:PORT` as upstream's bind-address flags take it. Raises ConfigError."""
+    host, found, port = address.rpartition(":")
+    if not found or not port.isdecimal():
+        raise ConfigError(f"{address!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 async def start(group: asyncio.TaskGroup, run: Callable[[Started], object], name: str) -> asyncio.Task[None]:
     """Start a part in the group and wait until it says it has started (or fails)."""
     ready = asyncio.Event()
