@@ -23,6 +23,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class Metadata(View, frozen=True, kw_only=True):
     name: str = ""
+    namespace: str = ""
     uid: str = ""
     generation: int = 0
     resource_version: str = ""

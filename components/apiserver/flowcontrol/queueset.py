@@ -20,7 +20,6 @@ from operator import attrgetter
 import msgspec
 
 from kubeglass.components.apiserver.flowcontrol.demand import Integrator
-from kubeglass.components.apiserver.flowcontrol.occupancy import Occupancy
 from kubeglass.components.apiserver.flowcontrol.seats import (
     MILLISECOND,
     WorkEstimate,
@@ -174,11 +173,19 @@ class Totals:
 class QueueSet:
     """All queues of one priority level. Every method takes the current time; time that runs backwards stands still.
 
-    `on_dispatch` is called for each request that starts, also from within `arrive`.
+    `on_dispatch` is called for each request that starts, also from within `arrive`; `on_change` after each transition.
     """
 
-    def __init__(self, config: QueuingConfig, limit: int, now: int, on_dispatch: Callable[[Request], None]) -> None:
+    def __init__(
+        self,
+        config: QueuingConfig,
+        limit: int,
+        now: int,
+        on_dispatch: Callable[[Request], None],
+        on_change: Callable[[QueueSet], None] | None = None,
+    ) -> None:
         self.on_dispatch = on_dispatch
+        self.on_change = on_change
         self.queues: list[Queue] = []
         self.unqueued: set[Request] = set()  # executing requests that never had a queue
         self.r = 0
@@ -188,7 +195,6 @@ class QueueSet:
         self.waiting_seats = self.seats_in_use = 0
         self.totals = Totals()
         self.demand = Integrator(now)
-        self.occupancy = Occupancy(now)
         self._active = 0
         self._nonempty: dict[Queue, None] = {}
         self._now = now
@@ -381,7 +387,8 @@ class QueueSet:
 
     def _observe(self, now: int) -> None:
         self.demand.set(self.seats_in_use + self.waiting_seats, now)
-        self.occupancy.set(self.waiting, self.executing, self.seats_in_use, self.waiting_seats, now)
+        if self.on_change is not None:
+            self.on_change(self)
 
     def _dispatch_one(self) -> bool:
         queue = self._select()

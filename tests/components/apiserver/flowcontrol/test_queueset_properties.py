@@ -34,19 +34,20 @@ class QueueSetMachine(RuleBasedStateMachine):
         self.dispatches: dict[Request, int] = {}
         self.requests: list[Request] = []
         self.lingering: list[Request] = []
-        self.allowance = 0  # seats granted under an earlier, larger limit or to a lone wide request
         self.counters = [FlowCounters("a"), FlowCounters("b")]
         self.set = QueueSet(config, limit, 0, self._dispatched)
 
     def _dispatched(self, request: Request) -> None:
         self.dispatches[request] = self.dispatches.get(request, 0) + 1
-        lone = self.set.executing == 1 and request.max_seats > self.set.limit
+        asked = request.owner
+        assert isinstance(asked, WorkEstimate)
+        lone = self.set.executing == 1 and asked.max_seats > self.set.limit  # its final seats may be cut by now
         assert self.set.limit > 0
         assert lone or self.set.seats_in_use <= self.set.limit
 
     @rule(work=WORK, hash_value=st.integers(0, 2**64 - 1), flow=st.integers(0, 1))
     def arrive(self, work: WorkEstimate, hash_value: int, flow: int) -> None:
-        request = Request(self.counters[flow], work, hash_value)
+        request = Request(self.counters[flow], work, hash_value, owner=work)
         full = self.set.seats_in_use >= self.set.limit
         self.set.arrive(request, self.now)
         self.requests.append(request)

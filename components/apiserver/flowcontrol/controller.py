@@ -1,0 +1,361 @@
+"""Flow control on one asyncio loop: a request takes a ticket, waits for its seats, and gives them back.
+
+    ticket = controller.ticket(digest, …)      # classified: schema, level and width are known, nothing is counted yet
+    async with ticket:                         # waits for its turn; raises Rejected
+        …                                      # holds its seats
+        ticket.initialised()                   # a watch gives them back before it ends
+
+A critical section here is code without `await`. A task cancelled while it waits leaves its queue; one cancelled just
+after its dispatch gives its seats back; each request is finished exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+
+from kubeglass.components.apiserver.flowcontrol.configuration import Plan
+from kubeglass.components.apiserver.flowcontrol.metrics import (
+    OPEN_WATCHES,
+    OVERWRITTEN,
+    RECORDED,
+    TALKER_REJECTIONS,
+    TALKER_REQUESTS,
+    TALKER_SEAT_SECONDS,
+    TALKER_WAIT_SECONDS,
+    FlowControlMetrics,
+    KindLoad,
+)
+from kubeglass.components.apiserver.flowcontrol.objects import FlowSchema, PriorityLevel
+from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
+from kubeglass.components.apiserver.flowcontrol.recorder import EXECUTED, Caller, Record, Recorder
+from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Regulator
+from kubeglass.components.apiserver.flowcontrol.rejections import wait_deadline
+from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest, rule_matches
+from kubeglass.components.apiserver.flowcontrol.seats import SECOND, EstimatorFeatures
+from kubeglass.components.apiserver.flowcontrol.watches import WatchKey
+from kubeglass.components.machinery import clock
+from kubeglass.telemetry.metrics.definitions import Metric
+
+READ_ONLY_VERBS = frozenset(("get", "list", "watch"))
+NOBODY = Caller()
+_NO_QUERY: Mapping[str, str] = {}
+_METRIC_TALKERS = 10
+
+
+class Rejected(Exception):
+    """A request was turned away. `reason` is upstream's word, `retry_after_seconds` the advice."""
+
+    def __init__(self, ticket: Ticket, retry_after_seconds: int) -> None:
+        super().__init__(ticket.request.reason)
+        self.ticket = ticket
+        self.reason = ticket.request.reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Ticket:
+    """The way of one request through flow control."""
+
+    __slots__ = (
+        "_controller",
+        "_expiry",
+        "_turn",
+        "_watch",
+        "caller",
+        "cancelled",
+        "deadline",
+        "digest",
+        "executed_ns",
+        "flow",
+        "limit",
+        "query",
+        "request",
+        "seats_in_use",
+        "waited_ns",
+    )
+
+    def __init__(
+        self,
+        controller: FlowController,
+        flow: Flow,
+        digest: RequestDigest,
+        query: Mapping[str, str],
+        caller: Caller,
+        deadline: int,
+    ) -> None:
+        self._controller = controller
+        self._turn: asyncio.Future[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._watch: WatchKey | None = None
+        self.flow = flow
+        self.digest = digest
+        self.query = query
+        self.caller = caller
+        self.deadline = deadline
+        self.request: Request
+        self.waited_ns = 0
+        self.executed_ns = 0
+        self.cancelled = False
+        self.limit = self.seats_in_use = 0  # of the level, when it was decided
+
+    async def __aenter__(self) -> Ticket:
+        await self._controller.enter(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._controller.leave(self)
+
+    def initialised(self) -> None:
+        """The watch has sent what it had to begin with: its seats are free, its stream goes on."""
+        self._controller.finish(self)
+
+    @property
+    def exempt(self) -> bool:
+        return self.flow.level.view.is_exempt
+
+    @property
+    def is_watch(self) -> bool:
+        return self.digest.verb == "watch" and self.digest.is_resource
+
+
+class FlowController:
+    """Admits, queues and rejects the requests of one server. Belongs to one event loop.
+
+    `now` gives monotonic nanoseconds; `on_idle_quiescing` is called when a retired level has drained.
+    """
+
+    def __init__(
+        self,
+        server_limit: int,
+        metrics: FlowControlMetrics,
+        recorder: Recorder | None = None,
+        *,
+        default_wait_ns: int = 15 * SECOND,
+        features: EstimatorFeatures = EstimatorFeatures(),
+        now: Callable[[], int] = time.monotonic_ns,
+        wall_ns: Callable[[], int] = clock.now_ns,
+    ) -> None:
+        self.now = now
+        self.wall_ns = wall_ns
+        self.metrics = metrics
+        self.recorder = recorder or Recorder()
+        self.regulator = Regulator(server_limit, now(), self._dispatched, features)
+        self.default_wait_ns = default_wait_ns
+        self.on_idle_quiescing: Callable[[], None] = lambda: None
+        self._metered: set[str] = set()
+        self._follow_levels()
+        metrics.collect(self.regulator, self._own_samples)
+
+    # configuration
+
+    def configure(self, schemas: Iterable[FlowSchema], levels: Iterable[PriorityLevel]) -> Plan:
+        """Puts the observed objects in force at once; what waits or runs is not touched."""
+        plan = self.regulator.configure(schemas, levels, self.now())
+        self._follow_levels()
+        return plan
+
+    def adjust(self) -> None:
+        """The borrowing step, due every ten seconds."""
+        self.regulator.adjust(self.now())
+        self.regulator.sizes.prune(self.now())
+        self.metrics.limits_changed(self.regulator)
+
+    def _follow_levels(self) -> None:
+        levels = self.regulator.levels
+        for name in self._metered - levels.keys():
+            self.metrics.level_removed(name)
+            self.recorder.forget_level(name)
+        for name in levels.keys() - self._metered:
+            self.metrics.level_added(levels[name])
+        self._metered = set(levels)
+        self.metrics.limits_changed(self.regulator)
+
+    # requests
+
+    def ticket(
+        self,
+        digest: RequestDigest,
+        query: Mapping[str, str] = _NO_QUERY,
+        caller: Caller = NOBODY,
+        *,
+        received: int | None = None,
+        deadline: int | None = None,
+    ) -> Ticket:
+        """Classifies a request. `received` and `deadline` are monotonic nanoseconds; a watch has no deadline."""
+        now = self.now()
+        flow = self.regulator.classify(digest)
+        work, watchers = self.regulator.estimate(digest, query, flow.level, now)
+        until = wait_deadline(now if received is None else received, deadline, self.default_wait_ns)
+        ticket = Ticket(self, flow, digest, query, caller, until)
+        ticket.request = flow.request(digest, work, ticket)
+        self.metrics.classified(flow.level.name, flow.schema.name, ticket.request, watchers)
+        return ticket
+
+    async def enter(self, ticket: Ticket) -> None:
+        """Waits until the request holds its seats. Raises Rejected, or CancelledError after having undone the wait."""
+        request, level = ticket.request, ticket.flow.level
+        level.queues.arrive(request, self.now())
+        if request.queue is not None:
+            self.metrics.enqueued(level.name, ticket.flow.schema.name, request.queue_length)
+        if request.state is State.WAITING:
+            await self._wait(ticket)
+        ticket.limit, ticket.seats_in_use = level.queues.limit, level.queues.seats_in_use
+        if request.state is State.REJECTED:
+            raise self._rejected(ticket)
+        self._started(ticket)
+
+    async def _wait(self, ticket: Ticket) -> None:
+        loop = asyncio.get_running_loop()
+        ticket._turn = loop.create_future()
+        ticket._expiry = loop.call_later(max(ticket.deadline - self.now(), 0) / SECOND, self._expire, ticket)
+        kind = self._kind(ticket)
+        kind.wait(1)
+        try:
+            await ticket._turn
+        except asyncio.CancelledError:
+            self._abandon(ticket)
+            raise
+        finally:
+            ticket._expiry.cancel()
+            ticket._expiry = ticket._turn = None
+            kind.wait(-1)
+            ticket.waited_ns = max(self._decided(ticket) - ticket.request.arrival_ns, 0)
+
+    def _decided(self, ticket: Ticket) -> int:
+        """When the wait ended: the dispatch or, for a rejected request, now."""
+        return ticket.request.start_ns or self.now()
+
+    def _abandon(self, ticket: Ticket) -> None:
+        """The client left. If its turn had come meanwhile, it gives the seats back unused."""
+        ticket.cancelled = True
+        ticket.waited_ns = max(self._decided(ticket) - ticket.request.arrival_ns, 0)
+        if ticket.flow.level.queues.eject(ticket.request, self.now()):
+            self._rejected(ticket)
+        elif ticket.request.state is State.EXECUTING:
+            self._started(ticket)
+            self.leave(ticket)
+
+    def _expire(self, ticket: Ticket) -> None:
+        if ticket.flow.level.queues.eject(ticket.request, self.now()):
+            self._wake(ticket)
+
+    def _dispatched(self, request: Request) -> None:
+        ticket = request.owner
+        assert isinstance(ticket, Ticket)
+        self._wake(ticket)
+
+    def _wake(self, ticket: Ticket) -> None:
+        if ticket._turn is not None and not ticket._turn.done():
+            ticket._turn.set_result(None)
+
+    def _started(self, ticket: Ticket) -> None:
+        level = ticket.flow.level
+        self.metrics.started(level.name, ticket.flow.schema.name, ticket.waited_ns, level.view.is_exempt)
+        self._kind(ticket).execute(1)
+        if ticket.is_watch:
+            ticket._watch = self.regulator.watches.register(ticket.digest, ticket.query.get("fieldSelector", ""))
+
+    def leave(self, ticket: Ticket) -> None:
+        """The handler is done: its seats, if it still holds them, and its watch."""
+        self.finish(ticket)
+        self.regulator.watches.forget(ticket._watch)
+        ticket._watch = None
+
+    def finish(self, ticket: Ticket) -> None:
+        """Gives the seats back, some of them later. Only the first call counts."""
+        request, level = ticket.request, ticket.flow.level
+        if request.state is not State.EXECUTING:
+            return
+        now = self.now()
+        release = level.queues.finish(request, now)
+        if release is not None:
+            asyncio.get_running_loop().call_later((release - now) / SECOND, self._release, ticket)
+        ticket.executed_ns = max(now - request.start_ns, 0)
+        self._kind(ticket).execute(-1)
+        self.metrics.finished(level.name, ticket.flow.schema.name, ticket.executed_ns, ticket.is_watch)
+        self._remember(ticket, EXECUTED, now)
+        if level.quiescing and level.queues.idle:
+            self.on_idle_quiescing()
+
+    def _release(self, ticket: Ticket) -> None:
+        ticket.flow.level.queues.release(ticket.request, self.now())
+
+    def _rejected(self, ticket: Ticket) -> Rejected:
+        level, request = ticket.flow.level, ticket.request
+        level.retry_after.dropped(self.wall_ns() // SECOND)
+        self.metrics.turned_away(
+            level.name, ticket.flow.schema.name, request.reason, ticket.waited_ns, request.queue is not None
+        )
+        self._remember(ticket, request.reason, self.now())
+        return Rejected(ticket, level.retry_after.seconds)
+
+    def _kind(self, ticket: Ticket) -> KindLoad:
+        return self.metrics.kinds["readOnly" if ticket.digest.verb in READ_ONLY_VERBS else "mutating"]
+
+    # remembering
+
+    def _remember(self, ticket: Ticket, outcome: str, now: int) -> None:
+        self._account(ticket, outcome, now)
+        self.recorder.add(self._record(ticket, outcome, now))
+
+    def _account(self, ticket: Ticket, outcome: str, now: int) -> None:
+        digest, request, flow = ticket.digest, ticket.request, ticket.flow
+        seat_ns = request.initial_seats * ticket.executed_ns + request.final_seats * request.additional_latency_ns
+        talker = self.recorder.talker(flow.level.name, flow.schema.name, digest.user, now)
+        talker.weight += seat_ns + request.initial_seats * ticket.waited_ns + SECOND // 1000
+        talker.requests += 1
+        talker.seat_ns += seat_ns
+        talker.wait_ns += ticket.waited_ns
+        talker.queued += ticket.waited_ns > 0
+        talker.rejected += outcome != EXECUTED
+        talker.user_agent, talker.source = ticket.caller.user_agent, ticket.caller.source
+        talker.verb, talker.resource = digest.verb, digest.resource or digest.path
+
+    def _record(self, ticket: Ticket, outcome: str, now: int) -> Record:
+        request, flow = ticket.request, ticket.flow
+        queue = request.queue
+        incident = outcome != EXECUTED or ticket.waited_ns > 0
+        return Record(
+            ticket.digest,
+            ticket.caller,
+            flow.schema.name,
+            flow.level.name,
+            matching_rule(flow.schema, ticket.digest) if incident else -1,
+            request.distinguisher,
+            request.hash_value,
+            flow.level.queues.hand(request.hash_value) if incident else (),
+            -1 if queue is None else queue.index,
+            request.initial_seats,
+            request.final_seats,
+            request.additional_latency_ns,
+            self.wall_ns() - (now - request.arrival_ns),
+            ticket.waited_ns,
+            ticket.executed_ns,
+            outcome,
+            ticket.cancelled,
+            ticket.limit,
+            ticket.seats_in_use,
+            dict(ticket.query),
+        )
+
+    def _own_samples(self) -> Iterable[tuple[Metric, tuple[str, ...], float]]:
+        yield OPEN_WATCHES, (), self.regulator.watches.open_watches()
+        for name, ring in (("incidents", self.recorder.incidents), ("traffic", self.recorder.traffic)):
+            yield RECORDED, (name,), len(ring)
+            yield OVERWRITTEN, (name,), ring.overwritten
+        for level, talkers in self.recorder.top_talkers(_METRIC_TALKERS, self.now()).items():
+            for talker in talkers:
+                labels = (level, talker.schema, talker.user)
+                yield TALKER_SEAT_SECONDS, labels, talker.seat_ns / SECOND
+                yield TALKER_REQUESTS, labels, talker.requests
+                yield TALKER_REJECTIONS, labels, talker.rejected
+                yield TALKER_WAIT_SECONDS, labels, talker.wait_ns / SECOND
+
+
+def matching_rule(schema: FlowSchema, digest: RequestDigest) -> int:
+    """The index of the schema's first rule that covers the request; -1 when none does."""
+    return next((index for index, rule in enumerate(schema.spec.rules) if rule_matches(rule, digest)), -1)

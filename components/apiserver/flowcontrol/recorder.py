@@ -1,0 +1,110 @@
+"""The flight recorder: which requests waited, were rejected or gave up, who sent them and why they were treated so.
+
+Two bounded rings: `incidents` (everything that did not run at once) and `traffic` (everything that came, the material
+of what-if). When a ring is full the oldest entry goes and is counted. Talkers are kept per level beside them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
+from kubeglass.components.apiserver.flowcontrol.seats import SECOND
+from kubeglass.components.apiserver.flowcontrol.talkers import Talker, Talkers
+
+EXECUTED = "executed"
+CANCELLED = "cancelled"
+
+
+class Caller(msgspec.Struct, frozen=True, gc=False):
+    """Where a request came from, as far as it says so itself; for diagnosis only, never matched on."""
+
+    source: str = ""  # host:port
+    user_agent: str = ""
+    audit_id: str = ""
+    trace_id: str = ""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """One request and what became of it. Times are wall-clock nanoseconds."""
+
+    digest: RequestDigest
+    caller: Caller
+    flow_schema: str
+    priority_level: str
+    rule: int  # the index of the schema's rule that matched; -1: none (catch-all as last resort)
+    distinguisher: str
+    hash_value: int
+    hand: tuple[int, ...]
+    queue: int  # -1: no queue
+    initial_seats: int
+    final_seats: int
+    additional_latency_ns: int
+    arrived_ns: int
+    waited_ns: int
+    executed_ns: int
+    outcome: str  # executed, or the reason of the rejection (time-out: cancelled tells who gave up)
+    cancelled: bool  # the client left before its wait was over
+    limit: int  # of the level, when it was decided
+    seats_in_use: int  # of the level, when it was decided
+    query: dict[str, str] = {}  # what the width estimate read
+
+
+class Ring:
+    """The newest entries of a kind, no older than `minutes`, at most `capacity`."""
+
+    __slots__ = ("_records", "capacity", "keep_ns", "overwritten")
+
+    def __init__(self, capacity: int, minutes: float) -> None:
+        self.capacity = capacity
+        self.keep_ns = int(minutes * 60 * SECOND)
+        self.overwritten = 0
+        self._records: deque[Record] = deque(maxlen=capacity)
+
+    def add(self, record: Record) -> None:
+        if len(self._records) == self.capacity:
+            oldest = self._records[0]
+            self.overwritten += record.arrived_ns - oldest.arrived_ns < self.keep_ns
+        self._records.append(record)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def since(self, wall_ns: int) -> Iterator[Record]:
+        """The records that are still young enough, the oldest first."""
+        while self._records and wall_ns - self._records[0].arrived_ns > self.keep_ns:
+            self._records.popleft()
+        yield from self._records
+
+
+class Recorder:
+    """Incidents, traffic and talkers of one server."""
+
+    def __init__(self, incidents: int = 10_000, traffic: int = 20_000, minutes: float = 10) -> None:
+        self.incidents = Ring(incidents, minutes)
+        self.traffic = Ring(traffic, minutes)
+        self._talkers: dict[str, Talkers] = {}
+
+    def talker(self, level: str, schema: str, user: str, now: int) -> Talker:
+        """The running account of a user on a level."""
+        talkers = self._talkers.get(level)
+        if talkers is None:
+            talkers = self._talkers[level] = Talkers(now)
+        return talkers.of(schema, user, now)
+
+    def top_talkers(self, count: int, now: int) -> dict[str, list[Talker]]:
+        """The heaviest users of each level."""
+        return {level: self._talkers[level].top(count, now) for level in sorted(self._talkers)}
+
+    def forget_level(self, level: str) -> None:
+        """The level is gone."""
+        self._talkers.pop(level, None)
+
+    def add(self, record: Record) -> None:
+        """A request is over."""
+        self.traffic.add(record)
+        if record.outcome != EXECUTED or record.waited_ns > 0:
+            self.incidents.add(record)

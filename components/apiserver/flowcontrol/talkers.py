@@ -1,0 +1,97 @@
+"""Who uses a level most, in bounded memory: a space-saving sketch over two generations of a window.
+
+Each generation keeps at most `capacity` users per level; a newcomer takes the place of the lightest one and inherits
+its weight as possible error, so whoever holds more than 1/capacity of a level's work is always in the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+CAPACITY = 32
+WINDOW_NS = 30 * 10**9
+
+Key = tuple[str, str]  # (flow schema, user)
+
+
+class Talker(msgspec.Struct):
+    """What one user did on one level in the window."""
+
+    schema: str
+    user: str
+    weight: int = 0  # what the sketch sorts by: seat-nanoseconds used and waited for
+    error: int = 0  # how much of the weight may belong to users that were replaced
+    requests: int = 0
+    queued: int = 0
+    rejected: int = 0
+    seat_ns: int = 0
+    wait_ns: int = 0
+    user_agent: str = ""
+    source: str = ""
+    verb: str = ""
+    resource: str = ""
+
+
+class Talkers:
+    """The heaviest users of one level over the last one to two windows."""
+
+    __slots__ = ("_capacity", "_current", "_previous", "_turned", "_window_ns")
+
+    def __init__(self, now: int, capacity: int = CAPACITY, window_ns: int = WINDOW_NS) -> None:
+        self._capacity = capacity
+        self._window_ns = window_ns
+        self._turned = now
+        self._current: dict[Key, Talker] = {}
+        self._previous: dict[Key, Talker] = {}
+
+    def of(self, schema: str, user: str, now: int) -> Talker:
+        """The entry of a user, made room for if need be. Add to it at once; it may be replaced later."""
+        if now - self._turned >= self._window_ns:
+            self._turn(now)
+        talker = self._current.get((schema, user))
+        return talker if talker is not None else self._admit(schema, user)
+
+    def _turn(self, now: int) -> None:
+        skipped = now - self._turned >= 2 * self._window_ns
+        self._previous = {} if skipped else self._current
+        self._current = {}
+        self._turned = now
+
+    def _admit(self, schema: str, user: str) -> Talker:
+        inherited = 0
+        if len(self._current) >= self._capacity:
+            lightest = min(self._current.values(), key=lambda talker: talker.weight)
+            del self._current[lightest.schema, lightest.user]
+            inherited = lightest.weight
+        talker = self._current[schema, user] = Talker(schema, user, weight=inherited, error=inherited)
+        return talker
+
+    def top(self, count: int, now: int) -> list[Talker]:
+        """The heaviest users, the heaviest first."""
+        if now - self._turned >= self._window_ns:
+            self._turn(now)
+        merged: dict[Key, Talker] = {}
+        for talker in self._entries():
+            present = merged.get((talker.schema, talker.user))
+            merged[talker.schema, talker.user] = talker if present is None else _sum(talker, present)
+        return sorted(merged.values(), key=lambda talker: (talker.error - talker.weight, talker.user))[:count]
+
+    def _entries(self) -> Iterator[Talker]:
+        yield from self._previous.values()
+        yield from self._current.values()
+
+
+def _sum(new: Talker, old: Talker) -> Talker:
+    """Both generations of one user; the newer one says what it did last."""
+    return msgspec.structs.replace(
+        new,
+        weight=new.weight + old.weight,
+        error=new.error + old.error,
+        requests=new.requests + old.requests,
+        queued=new.queued + old.queued,
+        rejected=new.rejected + old.rejected,
+        seat_ns=new.seat_ns + old.seat_ns,
+        wait_ns=new.wait_ns + old.wait_ns,
+    )
