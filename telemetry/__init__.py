@@ -1,4 +1,4 @@
-"""One frozen object that says how a component shows itself; built once by machinery/process.py and handed to constructors."""
+"""One frozen object that says how a component shows itself; built by machinery/process.py, handed to constructors."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from typing import NoReturn, Protocol, runtime_checkable
 
 from kubeglass import GIT_VERSION
-from kubeglass.components.machinery import clock
+from kubeglass.components.machinery import clock, features
 from kubeglass.components.machinery.access import Access, KubeconfigError, load_kubeconfig
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.leases import LeaderElector, Timing
@@ -33,7 +33,9 @@ from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.endpoints import serve
 from kubeglass.telemetry.health import Health
 from kubeglass.telemetry.metrics import options as metrics_options
+from kubeglass.telemetry.metrics.process import collect_process
 from kubeglass.telemetry.metrics.registry import Registry
+from kubeglass.telemetry.metrics.selfmetrics import Build, describe_build, describe_features, describe_version
 from kubeglass.telemetry.pages import Pages
 from kubeglass.telemetry.tracing import setup as tracing_setup
 from kubeglass.telemetry.zpages import About
@@ -81,7 +83,7 @@ class Context:
         about = About(
             component=self.spec.binary,
             binary_version=GIT_VERSION,
-            emulation_version=str(self.telemetry.metrics.options.version),
+            emulation_version=self.telemetry.metrics.options.version.major_minor(),
             runtime=f"python{platform.python_version()}",
             started=datetime.fromtimestamp(clock.now(), UTC),
         )
@@ -146,6 +148,7 @@ def parser_of(spec: ComponentSpec) -> argparse.ArgumentParser:
     tracing.add_argument("--tracing-config-file", metavar="FILE", default="", help="a TracingConfiguration")
     logging_setup.add_flags(parser)
     metrics_options.add_flags(parser)
+    features.add_flags(parser)
     return parser
 
 
@@ -235,8 +238,10 @@ def build_context(spec: ComponentSpec, flags: argparse.Namespace) -> Context:
     """Log, metrics, tracer and health for a component's flags. Raises ConfigError, ValueError or OSError."""
     verbosity = Verbosity(flags.v, tuple(flags.vmodule))
     sanitizer = Sanitizer(flags.log_sanitization)
-    log = logging_setup.build(logging_setup.options_from(flags), verbosity=verbosity, sanitizer=sanitizer)
-    registry = Registry(metrics_options.options_from(flags))
+    chosen = features.features_from(flags)
+    gates = {name: on for name, (_, on) in chosen.states().items()}
+    log = logging_setup.build(logging_setup.options_from(flags), verbosity=verbosity, sanitizer=sanitizer, gates=gates)
+    registry = _registry(spec, flags, chosen, log)
     tracing = tracing_setup.load(flags.tracing_config_file) if flags.tracing_config_file else None
     tracer = tracing_setup.build_tracer(
         spec.service_name or spec.binary,
@@ -248,6 +253,20 @@ def build_context(spec: ComponentSpec, flags: argparse.Namespace) -> Context:
     )
     telemetry = Telemetry(log=log, metrics=registry, tracer=tracer, health=Health())
     return Context(flags, telemetry, spec, verbosity)
+
+
+def _registry(spec: ComponentSpec, flags: argparse.Namespace, chosen: features.Features, log: Logger) -> Registry:
+    """The component's metrics, with what is known of its process, its build, its gates and its version."""
+    version = features.emulated_version_from(flags)
+    options = metrics_options.options_from(flags, version, native_histograms=chosen.enabled("NativeHistograms"))
+    registry = Registry(options, warn=log.warning)
+    collect_process(registry)
+    describe_build(registry, Build(GIT_VERSION))
+    describe_features(registry, chosen.states())
+    if spec.binary in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+        binary, emulated = features.BINARY.major_minor(), version.major_minor()
+        describe_version(registry, "kube", binary, emulated, min_compat=version.previous_minor())
+    return registry
 
 
 async def _run(context: Context, on_started: Started) -> None:

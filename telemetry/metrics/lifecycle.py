@@ -42,6 +42,10 @@ class Version(NamedTuple):
         """Major and minor: all that the life cycle compares."""
         return self.major, self.minor
 
+    def major_minor(self) -> str:
+        """`1.36`."""
+        return f"{self.major}.{self.minor}"
+
     def previous_minor(self) -> str:
         """`1.35` for 1.36."""
         return f"{self.major}.{self.minor - 1}"
