@@ -8,10 +8,11 @@ import pytest
 from kubeglass.components.cli import plan as plans
 from kubeglass.components.cli import processes
 from kubeglass.components.cli.datadir import DataDir
+from kubeglass.components.cli.decide import decide, refuse_taken_ports
 from kubeglass.components.cli.lookup import CommandError
 from kubeglass.components.cli.main import COMPONENTS
 from kubeglass.components.cli.plan import Plan, Process
-from kubeglass.components.cli.up import add_parser, decide, refuse_taken_ports
+from kubeglass.components.cli.up import add_parser
 
 
 def flags(*argv: str) -> argparse.Namespace:
