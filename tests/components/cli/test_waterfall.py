@@ -1,0 +1,60 @@
+"""A trace's tree and critical path."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubeglass.components.cli.waterfall import WAITING, Span, bar, build, critical_path, duration, phase_seconds, rows
+
+
+def span(id: str, parent: str, start: int, end: int, service: str = "apiserver", name: str = "POST") -> Span:
+    return Span(id, parent, service, name, start, end)
+
+
+def test_a_change_across_watches_is_one_path():
+    """Work of a later component belongs to the path; the silence before it is waiting."""
+    trace = build(
+        "t",
+        [
+            span("a", "client", 0, 10),
+            span("b", "a", 15, 40, "kube-scheduler", "Scheduling"),
+            span("c", "b", 20, 35, "kube-scheduler", "Binding"),
+        ],
+    )
+    path = [(s.span.id if s.span else WAITING, s.start, s.end) for s in critical_path(trace)]
+    assert path == [("a", 0, 10), (WAITING, 10, 15), ("b", 15, 20), ("c", 20, 35), ("b", 35, 40)]
+    assert phase_seconds(critical_path(trace)) == {"request": 1e-05, "schedule": 1e-05, "bind": 1.5e-05, WAITING: 5e-06}
+
+
+def test_what_runs_beside_the_path_is_not_on_it():
+    """Of two children at work at once, the one that ends last is critical."""
+    trace = build("t", [span("a", "", 0, 100), span("quick", "a", 10, 40), span("slow", "a", 10, 90)])
+    assert {row.span.id for row in rows(trace, critical_path(trace)) if row.critical} == {"a", "slow"}
+
+
+def test_orphans_are_told_apart_from_the_clients_children():
+    """Spans whose parent is missing are orphans, unless that parent is the same client's span as the first root's."""
+    trace = build("t", [span("a", "client", 0, 10), span("b", "client", 20, 30), span("c", "lost", 40, 50)])
+    assert [orphan.id for orphan in trace.orphans] == ["c"]
+
+
+def test_drawing():
+    """A bar is never empty and never leaves its width."""
+    trace = build("t", [span("a", "", 0, 100), span("b", "a", 100, 100)])
+    assert bar(trace.roots[0].span, trace, 10) == "█" * 10
+    assert bar(trace.roots[0].children[0].span, trace, 10) == " " * 9 + "█"
+    assert [duration(n) for n in (850, 12_300, 4_200_000)] == ["850 µs", "12.3 ms", "4.20 s"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1000), st.integers(0, 1000)), min_size=1, max_size=30))
+def test_the_path_covers_the_trace_without_gap_or_overlap(shape):
+    """Whatever the tree, the critical path's segments join from the first start to the last end."""
+    spans = [Span("0", "", "s", "n", 0, 10)]
+    for number, (parent, offset, length) in enumerate(shape, start=1):
+        above = spans[parent % len(spans)]
+        start = above.start + offset
+        spans.append(Span(str(number), above.id, "s", "n", start, start + length))
+    trace = build("t", spans)
+    path = critical_path(trace)
+    assert path[0].start == trace.start
+    assert path[-1].end == trace.end
+    assert all(one.end == other.start for one, other in zip(path, path[1:], strict=False))
