@@ -96,7 +96,7 @@ def build(trace_id: str, spans: Iterable[Span]) -> Trace:
     """The tree. A span whose parent is not in the trace is a root; of those, the earliest is the trace's, the others
     orphans. (The client's own span, when kubectl sent one, is outside the cluster and missing.)"""
     nodes = {span.id: Node(span) for span in spans}
-    roots = []
+    roots: list[Node] = []
     for node in nodes.values():
         parent = nodes.get(node.span.parent)
         (parent.children if parent else roots).append(node)

@@ -1,5 +1,7 @@
 """A trace's tree and critical path."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,4 +59,4 @@ def test_the_path_covers_the_trace_without_gap_or_overlap(shape):
     path = critical_path(trace)
     assert path[0].start == trace.start
     assert path[-1].end == trace.end
-    assert all(one.end == other.start for one, other in zip(path, path[1:], strict=False))
+    assert all(one.end == other.start for one, other in pairwise(path))
