@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubeglass.collector.segments import Group, Groups, Received, Segment
+from kubeglass.collector.segments import MAX_TIME, Group, Groups, Received, Segment
 from kubeglass.telemetry.tracing.wire import field
 
 NO_TRACE = b""
@@ -32,7 +32,7 @@ def _split_group(records: Any, group: Group, received: Received) -> None:
         else:
             by_trace.setdefault(trace if any(trace) else NO_TRACE, []).append(record)
     for trace, found in by_trace.items():
-        times = [record.time_unix_nano or record.observed_time_unix_nano for record in found]
+        times = [min(record.time_unix_nano or record.observed_time_unix_nano, MAX_TIME) for record in found]
         payload = b"".join(field(b"\x12", record.SerializeToString()) for record in found)
         segment = Segment(trace, group, min(times), max(times), 0, 0, set(), payload, len(found))
         received.segments.append(segment)

@@ -102,7 +102,7 @@ class HttpReceiver:
             except web.HTTPRequestEntityTooLarge:
                 self._intake.refuse(signal, "http", "too_large")
                 return _failure(413, otlp.INVALID_ARGUMENT, "http: request body too large", as_json)
-            except (web.HTTPException, ValueError, OSError) as error:
+            except (web.HTTPException, web.RequestPayloadError, ConnectionError) as error:
                 self._intake.refuse(signal, "http", "malformed")
                 return _failure(400, otlp.INVALID_ARGUMENT, str(error), as_json)
             return self._accept(signal, body, as_json)

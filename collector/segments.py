@@ -20,6 +20,7 @@ ERROR, ROOT, CHANGE = 1, 2, 4
 
 _CHANGING_METHODS = ("POST ", "PUT ", "PATCH ", "DELETE ")
 _SERVER = 2
+MAX_TIME = (1 << 63) - 1  # SQLite's integers are signed, OTLP's times are not
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _SEGMENT_OVERHEAD = 600  # bytes a segment costs in Python beside its payload
 
@@ -138,7 +139,9 @@ def _split_group(spans: Any, group: Group, groups: Groups, received: Received) -
         name, kind, status = span.name, span.kind, span.status.code
         operation = known.get((name, kind, status)) or groups.operation(group, name, kind, status)
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
-        duration = end - start if end > start else 0
+        if end < start:
+            end = start
+        duration = end - start
         operation.observe(duration, trace, span_id)
         flags = (ERROR if status == 2 else 0) | (CHANGE if operation.changing else 0)
         if not span.parent_span_id:
@@ -159,6 +162,9 @@ def _split_group(spans: Any, group: Group, groups: Groups, received: Received) -
         segment.longest = max(segment.longest, duration)
     for segment, parts in by_trace.values():
         segment.payload = b"".join(parts)
+        if segment.end > MAX_TIME:
+            segment.start, segment.end = min(segment.start, MAX_TIME), MAX_TIME
+            segment.longest = min(segment.longest, MAX_TIME)
         received.spans += segment.count
         received.segments.append(segment)
 
