@@ -26,12 +26,12 @@ from kubeglass.components.apiserver.flowcontrol.metrics import (
     TALKER_SEAT_SECONDS,
     TALKER_WAIT_SECONDS,
     FlowControlMetrics,
-    KindLoad,
+    FlowTally,
 )
 from kubeglass.components.apiserver.flowcontrol.objects import FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
 from kubeglass.components.apiserver.flowcontrol.recorder import EXECUTED, Caller, Record, Recorder
-from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Regulator
+from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Level, Regulator
 from kubeglass.components.apiserver.flowcontrol.rejections import wait_deadline
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest, rule_matches
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND, EstimatorFeatures
@@ -73,6 +73,7 @@ class Ticket:
         "query",
         "request",
         "seats_in_use",
+        "tally",
         "waited_ns",
     )
 
@@ -95,13 +96,16 @@ class Ticket:
         self.caller = caller
         self.deadline = deadline
         self.request: Request
+        self.tally: FlowTally
         self.waited_ns = 0
         self.executed_ns = 0
         self.cancelled = False
         self.limit = self.seats_in_use = 0  # of the level, when it was decided
 
     async def __aenter__(self) -> Ticket:
-        await self._controller.enter(self)
+        if self._controller.arrive(self):
+            await self._controller.wait(self)
+        self._controller.admit(self)
         return self
 
     async def __aexit__(
@@ -146,7 +150,7 @@ class FlowController:
         self.regulator = Regulator(server_limit, now(), self._dispatched, features)
         self.default_wait_ns = default_wait_ns
         self.on_idle_quiescing: Callable[[], None] = lambda: None
-        self._metered: set[str] = set()
+        self._metered: dict[str, Level] = {}
         self._follow_levels()
         metrics.collect(self.regulator, self._own_samples)
 
@@ -166,12 +170,12 @@ class FlowController:
 
     def _follow_levels(self) -> None:
         levels = self.regulator.levels
-        for name in self._metered - levels.keys():
-            self.metrics.level_removed(name)
+        for name in self._metered.keys() - levels.keys():
+            self.metrics.level_removed(self._metered[name])
             self.recorder.forget_level(name)
-        for name in levels.keys() - self._metered:
+        for name in levels.keys() - self._metered.keys():
             self.metrics.level_added(levels[name])
-        self._metered = set(levels)
+        self._metered = dict(levels)
         self.metrics.limits_changed(self.regulator)
 
     # requests
@@ -192,28 +196,37 @@ class FlowController:
         until = wait_deadline(now if received is None else received, deadline, self.default_wait_ns)
         ticket = Ticket(self, flow, digest, query, caller, until)
         ticket.request = flow.request(digest, work, ticket)
-        self.metrics.classified(flow.level.name, flow.schema.name, ticket.request, watchers)
+        ticket.tally = self.metrics.tally(flow)
+        ticket.tally.classified(ticket.request.max_seats, watchers)
         return ticket
 
     async def enter(self, ticket: Ticket) -> None:
-        """Waits until the request holds its seats. Raises Rejected, or CancelledError after having undone the wait."""
-        request, level = ticket.request, ticket.flow.level
-        level.queues.arrive(request, self.now())
+        """`async with ticket` without the `with`. Raises Rejected, or CancelledError after having undone the wait."""
+        await ticket.__aenter__()
+
+    def arrive(self, ticket: Ticket) -> bool:
+        """The request comes to its level; whether it has to wait."""
+        request = ticket.request
+        ticket.flow.level.queues.arrive(request, self.now())
         if request.queue is not None:
-            self.metrics.enqueued(level.name, ticket.flow.schema.name, request.queue_length)
-        if request.state is State.WAITING:
-            await self._wait(ticket)
-        ticket.limit, ticket.seats_in_use = level.queues.limit, level.queues.seats_in_use
-        if request.state is State.REJECTED:
+            ticket.tally.enqueued(request.queue_length)
+        return request.state is State.WAITING
+
+    def admit(self, ticket: Ticket) -> None:
+        """The decision has fallen. Raises Rejected."""
+        queues = ticket.flow.level.queues
+        ticket.limit, ticket.seats_in_use = queues.limit, queues.seats_in_use
+        if ticket.request.state is State.REJECTED:
             raise self._rejected(ticket)
         self._started(ticket)
 
-    async def _wait(self, ticket: Ticket) -> None:
+    async def wait(self, ticket: Ticket) -> None:
+        """Waits until the decision falls."""
         loop = asyncio.get_running_loop()
         ticket._turn = loop.create_future()
         ticket._expiry = loop.call_later(max(ticket.deadline - self.now(), 0) / SECOND, self._expire, ticket)
-        kind = self._kind(ticket)
-        kind.wait(1)
+        load = self.metrics.waiting[_kind(ticket)]
+        load.change(1, self.now())
         try:
             await ticket._turn
         except asyncio.CancelledError:
@@ -222,7 +235,7 @@ class FlowController:
         finally:
             ticket._expiry.cancel()
             ticket._expiry = ticket._turn = None
-            kind.wait(-1)
+            load.change(-1, self.now())
             ticket.waited_ns = max(self._decided(ticket) - ticket.request.arrival_ns, 0)
 
     def _decided(self, ticket: Ticket) -> int:
@@ -253,9 +266,8 @@ class FlowController:
             ticket._turn.set_result(None)
 
     def _started(self, ticket: Ticket) -> None:
-        level = ticket.flow.level
-        self.metrics.started(level.name, ticket.flow.schema.name, ticket.waited_ns, level.view.is_exempt)
-        self._kind(ticket).execute(1)
+        ticket.tally.started(ticket.waited_ns)
+        self.metrics.executing[_kind(ticket)].change(1, self.now())
         if ticket.is_watch:
             ticket._watch = self.regulator.watches.register(ticket.digest, ticket.query.get("fieldSelector", ""))
 
@@ -275,26 +287,25 @@ class FlowController:
         if release is not None:
             asyncio.get_running_loop().call_later((release - now) / SECOND, self._release, ticket)
         ticket.executed_ns = max(now - request.start_ns, 0)
-        self._kind(ticket).execute(-1)
-        self.metrics.finished(level.name, ticket.flow.schema.name, ticket.executed_ns, ticket.is_watch)
+        self.metrics.executing[_kind(ticket)].change(-1, now)
+        ticket.tally.finished(ticket.executed_ns, ticket.is_watch)
         self._remember(ticket, EXECUTED, now)
+        if release is None:
+            request.owner = None  # breaks the cycle between ticket and request, which would keep the collector busy
         if level.quiescing and level.queues.idle:
             self.on_idle_quiescing()
 
     def _release(self, ticket: Ticket) -> None:
         ticket.flow.level.queues.release(ticket.request, self.now())
+        ticket.request.owner = None
 
     def _rejected(self, ticket: Ticket) -> Rejected:
         level, request = ticket.flow.level, ticket.request
         level.retry_after.dropped(self.wall_ns() // SECOND)
-        self.metrics.turned_away(
-            level.name, ticket.flow.schema.name, request.reason, ticket.waited_ns, request.queue is not None
-        )
+        ticket.tally.turned_away(request.reason, ticket.waited_ns, request.queue is not None)
         self._remember(ticket, request.reason, self.now())
+        request.owner = None
         return Rejected(ticket, level.retry_after.seconds)
-
-    def _kind(self, ticket: Ticket) -> KindLoad:
-        return self.metrics.kinds["readOnly" if ticket.digest.verb in READ_ONLY_VERBS else "mutating"]
 
     # remembering
 
@@ -354,6 +365,10 @@ class FlowController:
                 yield TALKER_REQUESTS, labels, talker.requests
                 yield TALKER_REJECTIONS, labels, talker.rejected
                 yield TALKER_WAIT_SECONDS, labels, talker.wait_ns / SECOND
+
+
+def _kind(ticket: Ticket) -> str:
+    return "readOnly" if ticket.digest.verb in READ_ONLY_VERBS else "mutating"
 
 
 def matching_rule(schema: FlowSchema, digest: RequestDigest) -> int:

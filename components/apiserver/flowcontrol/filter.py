@@ -6,6 +6,7 @@ switched off, `MaxInFlight` takes this place: two plain limits, for reading and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from kubeglass.components.api.user import MASTERS
@@ -205,7 +206,7 @@ class MaxInFlight:
         self._metrics = metrics
         self._count_rejection = count_rejection
         for kind, limit in self._limits.items():
-            metrics.kinds[kind].measure_against(1, max(limit, 1))
+            metrics.executing[kind].measure_against(max(limit, 1), time.monotonic_ns())
 
     async def __call__(self, request: Request, inner: Handler) -> Response:
         if request.info.long_running:
@@ -218,9 +219,9 @@ class MaxInFlight:
             self._count_rejection(request)
             return too_many_requests(1)
         self._inflight[kind] += 1
-        self._metrics.kinds[kind].execute(1)
+        self._metrics.executing[kind].change(1, time.monotonic_ns())
         try:
             return await inner(request)
         finally:
             self._inflight[kind] -= 1
-            self._metrics.kinds[kind].execute(-1)
+            self._metrics.executing[kind].change(-1, time.monotonic_ns())

@@ -1,24 +1,28 @@
 """Every apiserver_flowcontrol_* row, our own kubeglass_flowcontrol_* rows, and what observes them.
 
-Counters and histograms are observed as things happen, so that they carry exemplars; gauges and what is a plain count of
-the queue sets are taken over once per scrape. The series of a level or schema leave with their object.
+What deserves an exemplar (waits, executions, rejections) is observed as it happens; everything else is taken over from
+the regulator and from plain tallies once per scrape. The series of a level leave with it.
 """
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-from kubeglass.components.apiserver.flowcontrol.queueset import QueueSet, Request
-from kubeglass.components.apiserver.flowcontrol.regulator import Level, Regulator
+from kubeglass.components.apiserver.flowcontrol.queueset import FlowCounters, QueueSet
+from kubeglass.components.apiserver.flowcontrol.ratios import Held, RatioAccount
+from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Level, Regulator
 from kubeglass.components.apiserver.flowcontrol.seats import SEAT_SECOND, SECOND
 from kubeglass.components.apiserver.metrics import CURRENT_INFLIGHT_REQUESTS, CURRENT_INQUEUE_REQUESTS
 from kubeglass.telemetry.metrics.definitions import ALPHA, BETA, Counter, Gauge, Histogram, Metric, TimingRatioHistogram
-from kubeglass.telemetry.metrics.instruments import Instrument
+from kubeglass.telemetry.metrics.instruments import HistogramChild, HistogramInstrument, Instrument
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.metrics.timing import TimingRatioChild
 
 P: Final = "apiserver_flowcontrol_"
+KINDS: Final = ("mutating", "readOnly")
 FLOW: Final = ("priority_level", "flow_schema")
 LEVEL: Final = ("priority_level",)
 SECONDS: Final = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
@@ -238,62 +242,152 @@ OwnSamples = Callable[[], Iterable[tuple[Metric, tuple[str, ...], float]]]
 
 
 class LevelLoad:
-    """Keeps the time-weighted ratios of one level; told of every transition of its queue set."""
+    """The time-weighted ratios of one level; told of every transition of its queue set."""
 
-    __slots__ = ("_demand", "_executing", "_metrics", "_seats", "_waiting")
+    __slots__ = ("_demand", "_executing", "_held", "_seats", "_waiting")
 
-    def __init__(self, metrics: FlowControlMetrics, level: str) -> None:
-        self._metrics = metrics
-        self._waiting = metrics.request_utilization.labels("waiting", level)
-        self._executing = metrics.request_utilization.labels("executing", level)
-        self._seats = metrics.seat_utilization.labels(level)
-        self._demand = metrics.demand_seats.labels(level)
+    def __init__(self, metrics: FlowControlMetrics, level: str, now: int) -> None:
+        self._held: Held[tuple[int, int, int, int]] = Held((0, 0, 0, 0), now)
+        self._waiting = RatioAccount(metrics.request_utilization.labels("waiting", level))
+        self._executing = RatioAccount(metrics.request_utilization.labels("executing", level))
+        self._seats = RatioAccount(metrics.seat_utilization.labels(level))
+        self._demand = RatioAccount(metrics.demand_seats.labels(level))
 
-    def changed(self, queues: QueueSet) -> None:
-        """Takes over the state of the queue set; what did not change costs a comparison."""
-        if self._waiting.numerator != queues.waiting:
-            self._waiting.set(queues.waiting)
-        if self._executing.numerator != queues.executing:
-            self._executing.set(queues.executing)
-        if self._seats.numerator != queues.seats_in_use:
-            self._seats.set(queues.seats_in_use)
-        demand = queues.seats_in_use + queues.waiting_seats
-        if self._demand.numerator != demand:
-            self._demand.set(demand)
+    def changed(self, queues: QueueSet, now: int) -> None:
+        """Takes over the state of the queue set."""
+        seats = queues.seats_in_use
+        self._held.change((queues.waiting, queues.executing, seats, seats + queues.waiting_seats), now)
 
-    def measure_against(self, seats: int, queue_slots: int) -> None:
-        """The limits that the ratios refer to."""
-        self._waiting.set_denominator(queue_slots)
-        for child in (self._executing, self._seats, self._demand):
-            child.set_denominator(seats)
+    def measure_against(self, seats: int, queue_slots: int, now: int) -> None:
+        """The limits that the ratios refer to from now on."""
+        self._settle(now)
+        self._waiting.denominator = queue_slots
+        self._executing.denominator = self._seats.denominator = self._demand.denominator = seats
+
+    def publish(self, now: int) -> None:
+        """Brings the instruments up to date."""
+        self._settle(now)
+        for account, numerator in zip(self._accounts, self._held.state, strict=True):
+            account.publish(numerator)
+
+    @property
+    def _accounts(self) -> tuple[RatioAccount, ...]:
+        return self._waiting, self._executing, self._seats, self._demand
+
+    def _settle(self, now: int) -> None:
+        for state, nanoseconds in self._held.take(now).items():
+            for account, numerator in zip(self._accounts, state, strict=True):
+                account.add(numerator, nanoseconds)
 
 
 class KindLoad:
-    """Requests of one kind (mutating or readOnly) waiting and executing: ratio over time, and peak of each second."""
+    """Requests of one kind (mutating or readOnly) in one phase: the ratio over time, and the peak of each second."""
 
-    __slots__ = ("_executing", "_waiting", "peak_executing", "peak_waiting")
+    __slots__ = ("_account", "_held", "count", "peak")
 
-    def __init__(self, waiting: TimingRatioChild, executing: TimingRatioChild) -> None:
-        self._waiting, self._executing = waiting, executing
-        self.peak_waiting = self.peak_executing = 0.0
+    def __init__(self, child: TimingRatioChild, now: int) -> None:
+        self._account = RatioAccount(child)
+        self._held: Held[int] = Held(0, now)
+        self.count = self.peak = 0
 
-    def wait(self, change: int) -> None:
-        self._waiting.inc(change)
-        self.peak_waiting = max(self.peak_waiting, self._waiting.numerator)
+    def change(self, by: int, now: int) -> None:
+        """One more, or one less."""
+        self.count = count = self.count + by
+        if count > self.peak:
+            self.peak = count
+        self._held.change(count, now)
 
-    def execute(self, change: int) -> None:
-        self._executing.inc(change)
-        self.peak_executing = max(self.peak_executing, self._executing.numerator)
+    def measure_against(self, limit: int, now: int) -> None:
+        self._settle(now)
+        self._account.denominator = limit
 
-    def measure_against(self, queue_slots: int, seats: int) -> None:
-        self._waiting.set_denominator(queue_slots)
-        self._executing.set_denominator(seats)
+    def publish(self, now: int) -> None:
+        self._settle(now)
+        self._account.publish(self.count)
 
-    def take_peaks(self) -> tuple[float, float]:
-        """(waiting, executing) of the second that ends; the next one starts at the present."""
-        peaks = self.peak_waiting, self.peak_executing
-        self.peak_waiting, self.peak_executing = self._waiting.numerator, self._executing.numerator
-        return peaks
+    def take_peak(self) -> int:
+        """The peak of the second that ends; the next one starts at the present."""
+        peak, self.peak = self.peak, self.count
+        return peak
+
+    def _settle(self, now: int) -> None:
+        for count, nanoseconds in self._held.take(now).items():
+            self._account.add(count, nanoseconds)
+
+
+class FlowTally:
+    """What the requests of one flow did. Where only numbers of equal observations matter they are kept until `publish`;
+    waits, executions and rejections are observed at once, so that they carry exemplars."""
+
+    __slots__ = ("_enqueued", "_exempt", "_labels", "_metrics", "_regular", "_seats", "_started", "_watch", "_watchers")
+
+    def __init__(self, metrics: FlowControlMetrics, level: str, schema: str, exempt: bool) -> None:
+        self._metrics = metrics
+        self._labels = (level, schema)
+        self._exempt = exempt
+        self._seats: dict[int, int] = {}
+        self._watchers: dict[int, int] = {}
+        self._enqueued: dict[int, int] = {}
+        self._started = 0  # at once
+        self._regular: HistogramChild | None = None
+        self._watch: HistogramChild | None = None
+
+    def classified(self, seats: int, watchers: int | None) -> None:
+        """A request has a width, and a write its watchers."""
+        self._seats[seats] = self._seats.get(seats, 0) + 1
+        if watchers is not None:
+            self._watchers[watchers] = self._watchers.get(watchers, 0) + 1
+
+    def enqueued(self, queue_length: int) -> None:
+        self._enqueued[queue_length] = self._enqueued.get(queue_length, 0) + 1
+
+    def started(self, waited_ns: int) -> None:
+        """A request leaves flow control for its handler."""
+        if not waited_ns:
+            self._started += 1
+            return
+        self._metrics.dispatched.labels(*self._labels).inc()
+        if not self._exempt:
+            self._metrics.wait_seconds.labels(*self._labels, "true").observe(waited_ns / SECOND)
+
+    def turned_away(self, reason: str, waited_ns: int, queued: bool) -> None:
+        """A request was rejected at once, or after it had waited (which upstream labels execute="true")."""
+        self._metrics.rejected.labels(*self._labels, reason).inc()
+        self._metrics.wait_seconds.labels(*self._labels, "true" if queued else "false").observe(waited_ns / SECOND)
+
+    def finished(self, executed_ns: int, watch: bool) -> None:
+        """The handler is done, or the watch initialised."""
+        child = self._watch if watch else self._regular
+        if child is None:
+            child = self._metrics.execution_seconds.labels(*self._labels, "watch" if watch else "regular")
+            if watch:
+                self._watch = child
+            else:
+                self._regular = child
+        child.observe(executed_ns / SECOND)
+
+    def publish(self) -> None:
+        """Hands over what was kept."""
+        metrics, labels = self._metrics, self._labels
+        _observe_many(metrics.estimated_seats, labels, self._seats)
+        _observe_many(metrics.watch_count, labels, self._watchers)
+        _observe_many(metrics.queue_length, labels, self._enqueued)
+        if self._started:
+            metrics.dispatched.labels(*labels).value += self._started
+            if not self._exempt:
+                _observe_many(metrics.wait_seconds, (*labels, "true"), {0: self._started})
+            self._started = 0
+
+
+def _observe_many(histogram: HistogramInstrument, labels: tuple[str, ...], observations: dict[int, int]) -> None:
+    """Counts equal observations at one go, and empties the account."""
+    if not observations:
+        return
+    child = histogram.labels(*labels)
+    for value, count in observations.items():
+        child.counts[bisect_left(child.bounds, value)] += count
+        child.sum += value * count
+    observations.clear()
 
 
 class _Seen(NamedTuple):
@@ -302,9 +396,9 @@ class _Seen(NamedTuple):
 
 
 class FlowControlMetrics:
-    """The instruments of flow control. `own` yields the samples of OWN_ROWS at scrape time."""
+    """The instruments of flow control."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, now: Callable[[], int] = time.monotonic_ns) -> None:
         bind = registry.bind
         self.rejected, self.dispatched = bind(REJECTED), bind(DISPATCHED)
         self.no_accommodation, self.epoch_advance = bind(NO_ACCOMMODATION), bind(EPOCH_ADVANCE)
@@ -313,11 +407,12 @@ class FlowControlMetrics:
         self.estimated_seats = bind(ESTIMATED_SEATS)
         self.request_utilization, self.seat_utilization = bind(REQUEST_UTILIZATION), bind(SEAT_UTILIZATION)
         self.demand_seats = bind(DEMAND_SEATS)
-        read_vs_write = bind(READ_VS_WRITE)
-        self.kinds = {
-            kind: KindLoad(read_vs_write.labels("waiting", kind), read_vs_write.labels("executing", kind))
-            for kind in ("mutating", "readOnly")
-        }
+        ratios = bind(READ_VS_WRITE)
+        self.waiting = {kind: KindLoad(ratios.labels("waiting", kind), now()) for kind in KINDS}
+        self.executing = {kind: KindLoad(ratios.labels("executing", kind), now()) for kind in KINDS}
+        self._loads: dict[str, LevelLoad] = {}
+        self._tallies: dict[FlowCounters, FlowTally] = {}
+        self._now = now
         self._flow_gauges = [bind(row) for row in (CURRENT_INQUEUE, CURRENT_INQUEUE_SEATS, CURRENT_EXECUTING)]
         self._flow_gauges += [bind(CURRENT_EXECUTING_SEATS), bind(REQUEST_CONCURRENCY_IN_USE)]
         self._limit_gauges = [bind(row) for row in (NOMINAL_LIMIT, REQUEST_CONCURRENCY_LIMIT, LOWER_LIMIT, UPPER_LIMIT)]
@@ -342,72 +437,64 @@ class FlowControlMetrics:
 
     def observe_second(self) -> None:
         """Publishes the peaks of the second that ends."""
-        for kind, load in self.kinds.items():
-            waiting, executing = load.take_peaks()
-            self._inqueue.labels(kind).set(waiting)
-            self._inflight.labels(kind).set(executing)
+        for kind in KINDS:
+            self._inqueue.labels(kind).set(self.waiting[kind].take_peak())
+            self._inflight.labels(kind).set(self.executing[kind].take_peak())
 
-    # as things happen
+    def tally(self, flow: Flow) -> FlowTally:
+        """Where the requests of a flow are counted."""
+        tally = self._tallies.get(flow.counters)
+        if tally is None:
+            level = flow.level
+            tally = FlowTally(self, level.name, flow.schema.name, level.view.is_exempt)
+            self._tallies[flow.counters] = tally
+        return tally
 
-    def classified(self, level: str, schema: str, request: Request, watchers: int | None) -> None:
-        """A request has a flow and a width."""
-        self.estimated_seats.labels(level, schema).observe(request.max_seats)
-        if watchers is not None:
-            self.watch_count.labels(level, schema).observe(watchers)
-
-    def enqueued(self, level: str, schema: str, queue_length: int) -> None:
-        self.queue_length.labels(level, schema).observe(queue_length)
-
-    def started(self, level: str, schema: str, waited_ns: int, exempt: bool) -> None:
-        """A request leaves flow control for its handler."""
-        self.dispatched.labels(level, schema).inc()
-        if not exempt:
-            self.wait_seconds.labels(level, schema, "true").observe(waited_ns / SECOND)
-
-    def turned_away(self, level: str, schema: str, reason: str, waited_ns: int, queued: bool) -> None:
-        """A request was rejected at once, or after it had waited (which upstream labels execute="true")."""
-        self.rejected.labels(level, schema, reason).inc()
-        self.wait_seconds.labels(level, schema, "true" if queued else "false").observe(waited_ns / SECOND)
-
-    def finished(self, level: str, schema: str, executed_ns: int, watch: bool) -> None:
-        kind = "watch" if watch else "regular"
-        self.execution_seconds.labels(level, schema, kind).observe(executed_ns / SECOND)
-
-    # at configuration and scrape time
+    # configuration
 
     def level_added(self, level: Level) -> None:
         """A level came into being: its ratios start."""
-        level.queues.on_change = LevelLoad(self, level.name).changed
+        self._loads[level.name] = load = LevelLoad(self, level.name, self._now())
+        level.queues.on_change = load.changed
 
     def limits_changed(self, regulator: Regulator) -> None:
         """The denominators follow the limits."""
-        slots = 0
-        for level in regulator.levels.values():
+        now, slots = self._now(), 0
+        for name, level in regulator.levels.items():
             config = level.queues.config
             level_slots = config.queues * config.queue_length_limit
             slots += level_slots
-            LevelLoad(self, level.name).measure_against(regulator.seat_denominator(level), max(level_slots, 1))
+            self._loads[name].measure_against(regulator.seat_denominator(level), max(level_slots, 1), now)
         seats = sum(level.limits.nominal for level in regulator.levels.values())
-        for kind in self.kinds.values():
-            kind.measure_against(max(slots, 1), max(seats, 1))
+        for kind in KINDS:
+            self.waiting[kind].measure_against(max(slots, 1), now)
+            self.executing[kind].measure_against(max(seats, 1), now)
 
-    def level_removed(self, name: str) -> None:
+    def level_removed(self, level: Level) -> None:
         """The series of a level leave with it."""
-        everything: list[Instrument[Any]] = [
-            self.rejected,
-            self.dispatched,
-            self.no_accommodation,
-            self.epoch_advance,
-            self.wait_seconds,
-        ]
-        everything += [self.execution_seconds, self.queue_length, self.watch_count, self.estimated_seats]
-        everything += [self.request_utilization, self.seat_utilization, self.demand_seats]
+        del self._loads[level.name]
+        for counters in level.flows.values():
+            self._tallies.pop(counters, None)
+        everything: list[Instrument[Any]] = [self.rejected, self.dispatched, self.no_accommodation, self.epoch_advance]
+        everything += [self.wait_seconds, self.execution_seconds, self.queue_length, self.watch_count]
+        everything += [self.estimated_seats, self.request_utilization, self.seat_utilization, self.demand_seats]
         everything += [*self._flow_gauges, *self._limit_gauges, *self._demand_gauges, *self._r_gauges]
         for instrument in (*everything, self._next_s, self._next_discounted_s):
-            instrument.remove_matching(priority_level=name)
+            instrument.remove_matching(priority_level=level.name)
+        for seen in self._seen:
+            for key in [key for key in seen if key[0] == level.name]:
+                del seen[key]
+
+    # at scrape time
 
     def take_over(self, regulator: Regulator) -> None:
         """Sets the gauges from the regulator's state, and adds what its plain counts grew by."""
+        now = self._now()
+        loads: list[LevelLoad | KindLoad] = [*self._loads.values(), *self.waiting.values(), *self.executing.values()]
+        for load in loads:
+            load.publish(now)
+        for tally in self._tallies.values():
+            tally.publish()
         self._fair_fraction.set(regulator.fair_fraction)
         for level in regulator.levels.values():
             self._take_over_level(level)

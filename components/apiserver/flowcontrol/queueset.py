@@ -29,7 +29,8 @@ from kubeglass.components.apiserver.flowcontrol.seats import (
 )
 from kubeglass.components.apiserver.flowcontrol.shufflesharding import Dealer
 
-SERVICE_NS = 3 * MILLISECOND
+SERVICE_NS = 3 * MILLISECOND  # G
+SEAT_WORK = SERVICE_NS // 10  # the work of one seat for so long
 EPOCH = (2**64 - 1) // 2
 HIGH_R = EPOCH + EPOCH // 2
 
@@ -182,7 +183,7 @@ class QueueSet:
         limit: int,
         now: int,
         on_dispatch: Callable[[Request], None],
-        on_change: Callable[[QueueSet], None] | None = None,
+        on_change: Callable[[QueueSet, int], None] | None = None,
     ) -> None:
         self.on_dispatch = on_dispatch
         self.on_change = on_change
@@ -257,9 +258,9 @@ class QueueSet:
         queue.bound()
 
     def _enqueue(self, request: Request, queue: Queue) -> None:
-        request.total_work = seats_for(request.initial_seats, SERVICE_NS) + seats_for(
-            request.final_seats, request.additional_latency_ns
-        )
+        request.total_work = request.initial_seats * SEAT_WORK
+        if request.final_seats:
+            request.total_work += seats_for(request.final_seats, request.additional_latency_ns)
         request.queue = queue
         request.state = State.WAITING
         queue.waiting.append(request)
@@ -333,8 +334,7 @@ class QueueSet:
     def next_starts(self) -> list[tuple[int, int]]:
         """Of each queue with waiting requests: its virtual start, and the same without the seats it has in use."""
         return [
-            (queue.next_dispatch_r, queue.next_dispatch_r - seats_for(queue.seats_in_use, SERVICE_NS))
-            for queue in self._nonempty
+            (queue.next_dispatch_r, queue.next_dispatch_r - queue.seats_in_use * SEAT_WORK) for queue in self._nonempty
         ]
 
     # mechanics
@@ -388,7 +388,7 @@ class QueueSet:
     def _observe(self, now: int) -> None:
         self.demand.set(self.seats_in_use + self.waiting_seats, now)
         if self.on_change is not None:
-            self.on_change(self)
+            self.on_change(self, now)
 
     def _dispatch_one(self) -> bool:
         queue = self._select()

@@ -39,6 +39,7 @@ from kubeglass.components.apiserver.flowcontrol.shufflesharding import flow_hash
 from kubeglass.components.apiserver.flowcontrol.watches import CollectionSizes, WatchTracker
 
 ADJUSTMENT_PERIOD_NS = 10 * SECOND
+_CACHED_HASHES = 4096
 _NO_LIMITS = LevelLimits(0, 0, 0)
 
 
@@ -70,11 +71,12 @@ class Level:
 class Flow:
     """A schema bound to its level."""
 
-    __slots__ = ("counters", "level", "schema")
+    __slots__ = ("_hashes", "counters", "level", "schema")
 
     def __init__(self, schema: FlowSchema, level: Level) -> None:
         self.schema = schema
         self.level = level
+        self._hashes: dict[str, int] = {}
         self.counters = level.flows.setdefault(schema.name, FlowCounters(schema.name))
 
     def request(self, digest: RequestDigest, work: WorkEstimate, owner: object = None) -> Request:
@@ -82,7 +84,15 @@ class Flow:
         if not self.level.many_queues:
             return Request(self.counters, work, owner=owner)
         name = distinguisher(self.schema, digest)
-        return Request(self.counters, work, flow_hash(self.schema.name, name), name, owner)
+        return Request(self.counters, work, self._hash(name), name, owner)
+
+    def _hash(self, name: str) -> int:
+        value = self._hashes.get(name)
+        if value is None:
+            if len(self._hashes) >= _CACHED_HASHES:
+                self._hashes.clear()
+            value = self._hashes[name] = flow_hash(self.schema.name, name)
+        return value
 
 
 class Regulator:

@@ -1,7 +1,8 @@
-"""Who uses a level most, in bounded memory: a space-saving sketch over two generations of a window.
+"""Who uses a level most, in bounded memory: a frequent-items sketch over two generations of a window.
 
-Each generation keeps at most `capacity` users per level; a newcomer takes the place of the lightest one and inherits
-its weight as possible error, so whoever holds more than 1/capacity of a level's work is always in the list.
+Each generation keeps at most 2 * `capacity` users per level; when that is exceeded, the lighter half goes. A newcomer
+inherits the weight of the heaviest one that ever went as possible error, so whoever holds more than 1/capacity of a
+level's work is always in the list.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ class Talker(msgspec.Struct):
 class Talkers:
     """The heaviest users of one level over the last one to two windows."""
 
-    __slots__ = ("_capacity", "_current", "_previous", "_turned", "_window_ns")
+    __slots__ = ("_capacity", "_current", "_floor", "_previous", "_turned", "_window_ns")
 
     def __init__(self, now: int, capacity: int = CAPACITY, window_ns: int = WINDOW_NS) -> None:
         self._capacity = capacity
         self._window_ns = window_ns
         self._turned = now
+        self._floor = 0  # the heaviest weight that went in this generation
         self._current: dict[Key, Talker] = {}
         self._previous: dict[Key, Talker] = {}
 
@@ -57,16 +59,19 @@ class Talkers:
         skipped = now - self._turned >= 2 * self._window_ns
         self._previous = {} if skipped else self._current
         self._current = {}
+        self._floor = 0
         self._turned = now
 
     def _admit(self, schema: str, user: str) -> Talker:
-        inherited = 0
-        if len(self._current) >= self._capacity:
-            lightest = min(self._current.values(), key=lambda talker: talker.weight)
-            del self._current[lightest.schema, lightest.user]
-            inherited = lightest.weight
-        talker = self._current[schema, user] = Talker(schema, user, weight=inherited, error=inherited)
+        if len(self._current) >= 2 * self._capacity:
+            self._drop_lighter_half()
+        talker = self._current[schema, user] = Talker(schema, user, weight=self._floor, error=self._floor)
         return talker
+
+    def _drop_lighter_half(self) -> None:
+        by_weight = sorted(self._current.items(), key=lambda entry: entry[1].weight, reverse=True)
+        self._floor = by_weight[self._capacity][1].weight
+        self._current = dict(by_weight[: self._capacity])
 
     def top(self, count: int, now: int) -> list[Talker]:
         """The heaviest users, the heaviest first."""

@@ -113,7 +113,7 @@ async def test_a_scene() -> None:
     _, requests = pages.requests({"includeRequestDetails": "1"})
     rows = {row[10]: row for row in ([cell.strip() for cell in line.split(",")] for line in requests.splitlines()[1:])}
     stamp, zero = "2026-07-24T10:00:01Z", "0001-01-01T00:00:00Z"
-    assert list(rows)[0] == "admin"
+    assert next(iter(rows)) == "admin"
     assert rows["admin"] == [
         *("exempt", "exempt", "-1", "-1", "", stamp, "1", "0", "0s", stamp),
         *("admin", "get", "/metrics", "", "", "", "", ""),

@@ -315,7 +315,7 @@ def test_every_transition_is_told() -> None:
     """Whoever watches a queue set sees each state it settles in."""
     seen: list[tuple[int, int, int]] = []
     queues = QueueSet(QueuingConfig(1, 1, 10), 1, 0, lambda request: None)
-    queues.on_change = lambda changed: seen.append((changed.waiting, changed.executing, changed.seats_in_use))
+    queues.on_change = lambda changed, now: seen.append((changed.waiting, changed.executing, changed.seats_in_use))
     first = _arrive(queues)
     _arrive(queues, now=SECOND)
     queues.finish(first, 3 * SECOND)
