@@ -51,6 +51,9 @@ class Kind:
     list_kind: str = ""
     custom: bool = False
 
+    def __hash__(self) -> int:
+        return hash((self.group, self.version, self.plural))
+
     @property
     def api_version(self) -> str:
         """`v1`, `apps/v1`."""

@@ -90,6 +90,8 @@ class _Walk:
 
     def struct(self, struct: Struct, value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
+            if struct.lenient and self._structs:
+                return cast(dict[str, Any], value)
             raise self._mismatch(value, struct.name)
         fields, stack = struct.fields, self._stack
         kept: dict[str, Any] = {}
@@ -119,6 +121,8 @@ class _Walk:
 
     def _list(self, type_: ListOf, value: Any) -> list[Any]:
         if not isinstance(value, list):
+            if self._structs[-1].lenient:
+                return cast(list[Any], value)
             raise self._mismatch(value, _go_type(type_))
         kept = []
         for index, item in enumerate(value):
@@ -129,6 +133,8 @@ class _Walk:
 
     def _map(self, type_: MapOf, value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
+            if self._structs[-1].lenient:
+                return cast(dict[str, Any], value)
             raise self._mismatch(value, _go_type(type_))
         kept = {}
         for name, item in value.items():
@@ -158,11 +164,15 @@ class _Walk:
                     return value
             case _:
                 return self._special(type_, value)
+        if self._structs and self._structs[-1].lenient and len(self._stack) > 1:
+            return value
         raise self._mismatch(value, _go_type(type_))
 
     def _special(self, type_: Scalar, value: Any) -> Any:
         if type_.name == "int-or-string":
             if type(value) in (str, int):
+                return value
+            if self._structs[-1].lenient:
                 return value
             raise self._mismatch(value, "intstr.IntOrString" if isinstance(value, list | dict) else "int32")
         if type_.name == "quantity":

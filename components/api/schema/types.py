@@ -76,11 +76,13 @@ class Struct:
         required: tuple[str, ...] = (),
         atomic: bool = False,
         open: bool = False,
+        lenient: bool = False,
     ) -> None:
         self.name = name  # the Go type with its package: `v1.PodSpec`; or the kind of a custom resource
         self.required = required
         self.atomic = atomic
         self.open = open  # unknown members are kept
+        self.lenient = lenient  # wrong types are left for validation to complain about
         self._resolve = resolve
 
     @cached_property

@@ -1,0 +1,1 @@
+"""One module per API group whose versions differ in shape."""
