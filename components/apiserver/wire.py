@@ -3,7 +3,7 @@
 A handler answers with a Response. One that streams (watch, logs) or takes the connection over (exec, port-forward)
 first asks the request's `exchange` for the stream and returns a Response that says `sent`; so every filter sees the
 whole life of a request between its call and its return, and measures it.
-The sockets live in listener.py; `LocalExchange` is their in-process twin.
+The sockets live in listener.py; inprocess.py is their twin without a socket.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from kubeglass.components.api.errors import ApiError, RequestEntityTooLarge
 from kubeglass.components.api import user
+from kubeglass.components.api.errors import ApiError, RequestEntityTooLarge
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.requestinfo import RequestInfo
 
@@ -32,9 +32,6 @@ class Stream(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the peer is slow. Raises ConnectionError when it has gone."""
-
-    async def closed(self) -> None:
-        """Return when the peer has gone."""
 
 
 class Tunnel(Protocol):
@@ -82,6 +79,8 @@ class Request:
 
     info: RequestInfo = UNREAD
     user: UserInfo = ANONYMOUS
+    vouched: bool = False
+    """Whether `user` was set by this process itself and needs no proof."""
     audit_id: str = ""
     authenticated_ns: tuple[int, int] = (0, 0)
     """When authentication began and ended, for its span."""
@@ -191,33 +190,3 @@ def decoded_path(raw: str) -> str:
 def _quoted(text: str) -> str:
     plain = "".join(character if character >= " " else " " for character in text)
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-class LocalExchange:
-    """The in-process twin of a connection: a body given, a response collected."""
-
-    def __init__(self, body: bytes = b"") -> None:
-        self.body = body
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.written = bytearray()
-
-    async def read(self, limit: int) -> bytes:
-        if len(self.body) > limit:
-            raise too_large(limit)
-        return self.body
-
-    async def open(self, status: int, headers: Mapping[str, str]) -> Stream:
-        self.status, self.headers = status, dict(headers)
-        return self
-
-    async def write(self, data: bytes) -> None:
-        self.written += data
-
-    async def closed(self) -> None:
-        import asyncio
-
-        await asyncio.Event().wait()
-
-    def take_over(self) -> Tunnel:
-        raise ConnectionError("an in-process request has no connection to take over")

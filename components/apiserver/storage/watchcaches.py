@@ -32,6 +32,7 @@ class WatchCaches:
         """How far the stream has come; true for every cache that is ready."""
         self._caches: dict[str, WatchCache] = {}
         self._instruments: dict[str, ResourceInstruments] = {}
+        self._kinds: dict[str, Kind] = {}
         self._advanced = Signal()
         self._metrics = WatchCacheMetrics(registry)
         self._storage_metrics = StorageMetrics(registry)
@@ -45,12 +46,16 @@ class WatchCaches:
     def instruments(self, kind: Kind) -> ResourceInstruments:
         return self._instruments[kind.storage_prefix()]
 
+    def resources(self) -> list[tuple[Kind, WatchCache]]:
+        """Every cached resource by one of its versions."""
+        return [(self._kinds[prefix], cache) for prefix, cache in self._caches.items()]
+
     def has(self, kind: Kind) -> bool:
         return kind.storage_prefix() in self._caches
 
     async def add(self, kinds: Iterable[Kind]) -> None:
         """Begin to cache these resources; returns when they can be read."""
-        added = [self._register(kind) for kind in kinds if kind.storable and not self.has(kind)]
+        added = [cache for kind in kinds if kind.storable and (cache := self._register(kind)) is not None]
         async with asyncio.TaskGroup() as group:
             for cache in added:
                 group.create_task(self._load(cache))
@@ -87,11 +92,14 @@ class WatchCaches:
             return False
         return True
 
-    def _register(self, kind: Kind) -> WatchCache:
+    def _register(self, kind: Kind) -> WatchCache | None:
+        """A new cache; None when another version of the resource has one already."""
         prefix = kind.storage_prefix()
+        if prefix in self._caches:
+            return None
         instruments = ResourceInstruments(self._metrics, self._storage_metrics, kind.stored_group, kind.plural)
         cache = WatchCache(kind.plural, prefix, instruments, self._clock)
-        self._instruments[prefix], self._caches[prefix] = instruments, cache
+        self._instruments[prefix], self._caches[prefix], self._kinds[prefix] = instruments, cache, kind
         return cache
 
     async def _load_all(self) -> None:

@@ -1,0 +1,180 @@
+"""WATCH: initial events if wanted, then changes as they happen, bookmarks between them.
+
+A handler takes everything that waits for its watcher and sends it as one write; frames are shared by all watchers of
+the same form. The stream ends at its timeout, when the watcher fell too far behind, or when the client is gone.
+Semantics as https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from kubeglass.components.api.errors import ApiError
+from kubeglass.components.api.kinds import Kind
+from kubeglass.components.apiserver import negotiation
+from kubeglass.components.apiserver.flowcontrol.watchinit import initialised
+from kubeglass.components.apiserver.handlers import options
+from kubeglass.components.apiserver.handlers.options import WatchOptions
+from kubeglass.components.apiserver.handlers.read import Forms
+from kubeglass.components.apiserver.metrics import WatchMetrics
+from kubeglass.components.apiserver.negotiation import PARTIAL, TABLE
+from kubeglass.components.apiserver.storage.reads import Reads, parse_revision
+from kubeglass.components.apiserver.storage.records import Change, Filter, Record, framed
+from kubeglass.components.apiserver.storage.watchcache import Watcher
+from kubeglass.components.apiserver.views import View
+from kubeglass.components.apiserver.wire import Request, Response, Stream
+from kubeglass.logging.klog import Logger
+from kubeglass.logging.values import Duration
+
+_SHAPES = frozenset({TABLE, PARTIAL})
+_BOOKMARK_SECONDS = 60.0
+_LAST_BOOKMARK_SECONDS = 2.0
+"""How long before its timeout a stream sends its last bookmark."""
+_WRITE_SECONDS = 60.0
+"""How long a client may take nothing before its stream is cut."""
+_INITIAL_BATCH = 500
+INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
+
+
+@dataclass(slots=True)
+class _Session:
+    """One stream: its clock, its form, how much was sent."""
+
+    stream: Stream
+    view: View
+    bookmarks: bool
+    deadline: float
+    next_bookmark: float
+    sent: int = 0
+
+
+class WatchHandler:
+    """The watch verb of every resource."""
+
+    def __init__(
+        self, reads: Reads, forms: Forms, metrics: WatchMetrics, log: Logger, min_timeout_seconds: float = 1800.0
+    ) -> None:
+        self._reads = reads
+        self._forms = forms
+        self._metrics = metrics
+        self._log = log
+        self._min_timeout = min_timeout_seconds
+        self._loop = asyncio.get_running_loop()
+
+    async def watch(self, request: Request, kind: Kind) -> Response:
+        media = negotiation.accept(request.headers.get("Accept", ""), _SHAPES)
+        wanted = options.wanted(request, kind, self._forms.selectable(kind))
+        asked = options.watch_options(request)
+        timeout = asked.timeout_seconds or self._min_timeout * (1 + random.random())
+        self._say(request, asked, timeout)
+        revision = parse_revision(asked.resource_version, kind)
+        if asked.initial_events and revision is None:
+            await self._reads.current(kind)
+        elif asked.initial_events and revision:
+            await self._reads.wait_until(kind, revision)
+        stream = await request.stream(200, {"Content-Type": f"{negotiation.JSON};stream=watch"})
+        now = self._loop.time()
+        view = self._forms.view(request, kind, media)
+        session = _Session(stream, view, asked.bookmarks, now + timeout, now + _BOOKMARK_SECONDS)
+        cache = self._reads.caches.of(kind)
+        try:
+            initial, watcher = self._begin(wanted, asked, revision)
+        except ApiError as error:
+            await self._write(session, framed("ERROR", msgspec.json.encode(error.status())))
+            return Response(sent=True, size=session.sent)
+        try:
+            await self._send_initial(request, session, kind, initial, ended=bool(asked.initial_events))
+            initialised()
+            await self._follow(session, watcher, kind)
+        finally:
+            cache.leave(watcher)
+        return Response(sent=True, size=session.sent)
+
+    def _begin(self, wanted: Filter, asked: WatchOptions, revision: int | None) -> tuple[Sequence[Record], Watcher]:
+        """The initial records and a watcher that continues exactly behind them (no await between the two)."""
+        cache = self._reads.caches.of(wanted.kind)
+        if revision and not asked.initial_events:
+            return (), cache.watch(wanted, revision)
+        initial = () if asked.initial_events is False else cache.list(wanted).records
+        self._reads.caches.instruments(wanted.kind).initial_events.inc(len(initial))
+        return initial, cache.watch(wanted, cache.revision)
+
+    async def _send_initial(
+        self, request: Request, session: _Session, kind: Kind, initial: Sequence[Record], *, ended: bool
+    ) -> None:
+        revision = self._reads.caches.revision
+        view = session.view
+        for first in range(0, len(initial), _INITIAL_BATCH):
+            lines = [view.event("ADDED", record) for record in initial[first : first + _INITIAL_BATCH]]
+            await self._send(session, lines, kind)
+        if ended and session.bookmarks:
+            await self._write(session, view.bookmark(revision, INITIAL_EVENTS_END))
+            seconds = self._loop.time() - request.received
+            labels = (kind.group, kind.version, kind.plural, request.info.scope)
+            self._metrics.watch_list_duration_seconds.labels(*labels).observe(seconds)
+
+    async def _follow(self, session: _Session, watcher: Watcher, kind: Kind) -> None:
+        while True:
+            changes = await self._next(session, watcher)
+            if changes is None:
+                now = self._loop.time()
+                if now >= session.deadline:
+                    return
+                await self._bookmark(session, now)
+            elif not changes:
+                return
+            else:
+                await self._send(session, [self._line(session.view, *item) for item in changes], kind)
+
+    async def _next(self, session: _Session, watcher: Watcher) -> Sequence[tuple[str, Change]] | None:
+        """What waits for the watcher; None when it is time for a bookmark or the end."""
+        until = min(session.deadline, session.next_bookmark) if session.bookmarks else session.deadline
+        try:
+            async with asyncio.timeout_at(until):
+                return await watcher.take()
+        except TimeoutError:
+            return None
+
+    async def _bookmark(self, session: _Session, now: float) -> None:
+        """Everything up to the stream's revision was delivered, because nothing waits."""
+        await self._write(session, session.view.bookmark(self._reads.caches.revision, {}))
+        last = session.deadline - _LAST_BOOKMARK_SECONDS
+        session.next_bookmark = min(now + _BOOKMARK_SECONDS, last) if now < last else session.deadline
+
+    @staticmethod
+    def _line(view: View, event_type: str, change: Change) -> bytes:
+        return change.frame(event_type, view.key, view.event)
+
+    async def _send(self, session: _Session, lines: Sequence[bytes], kind: Kind) -> None:
+        labels = (kind.group, kind.version, kind.plural)
+        self._metrics.watch_events_total.labels(*labels).inc(len(lines))
+        sizes = self._metrics.watch_events_sizes.labels(*labels)
+        for line in lines:
+            sizes.observe(len(line))
+        await self._write(session, b"".join(lines))
+
+    async def _write(self, session: _Session, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await session.stream.write(data)
+        except TimeoutError as error:
+            raise ConnectionResetError("the client does not take its events") from error
+        session.sent += len(data)
+
+    def _say(self, request: Request, asked: WatchOptions, timeout: float) -> None:
+        log = self._log.v(3)
+        if log:
+            values: Mapping[str, object] = {
+                "path": request.path,
+                "resourceVersion": asked.resource_version,
+                "labels": request.param("labelSelector"),
+                "fields": request.param("fieldSelector"),
+                "timeout": Duration.of_seconds(timeout),
+                "audit-ID": request.audit_id,
+            }
+            log.info("Starting watch", **values)
