@@ -141,6 +141,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--controllers", default="*", metavar="NAMES", help="comma-separated; * is all, -name is all but that one")
     add("--root-ca-file", default="", metavar="FILE", help="published to every namespace as kube-root-ca.crt")
+    add(
+        "--service-account-private-key-file",
+        default="",
+        metavar="FILE",
+        help="accepted as upstream's flag; the API server issues every token",
+    )
     add("--cluster-cidr", default="", metavar="CIDR", help="range that nodes' Pod ranges come from")
     add("--node-cidr-mask-size", type=int, default=24, metavar="N", help="size of a node's Pod range (%(default)s)")
     add("--terminated-pod-gc-threshold", type=int, default=12500, metavar="N", help="finished Pods kept (%(default)s)")
