@@ -35,18 +35,18 @@ def _small(nanoseconds: int) -> str:
     if not nanoseconds:
         return "0s"
     if nanoseconds < 1_000:
-        return f"{nanoseconds}ns"
+        return f"{nanoseconds:d}ns"
     if nanoseconds < 1_000_000:
         return f"{_decimal(nanoseconds, 1_000)}µs"
     return f"{_decimal(nanoseconds, 1_000_000)}ms"
 
 
 def _decimal(amount: int, unit: int) -> str:
-    whole, rest = divmod(amount, unit)
-    if not rest:
-        return str(whole)
-    width = len(str(unit)) - 1
-    return f"{whole}.{rest:0{width}d}".rstrip("0")
+    """amount/unit with as many decimals as needed; a float's shortest text is exact for so few digits."""
+    if amount and amount * 10_000 < unit:
+        width = len(str(unit)) - 1
+        return f"0.{amount:0{width}d}".rstrip("0")
+    return repr(amount / unit).removesuffix(".0")
 
 
 def parse_duration(text: str) -> int:

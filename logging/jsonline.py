@@ -24,13 +24,15 @@ from kubeglass.logging.record import (
 )
 from kubeglass.logging.sanitize import Sanitizer
 
+MAX_TEMPLATES = 10_000
 RESERVED = frozenset(("ts", "logger", "caller", "msg", "v", "err", "trace_id", "span_id"))
+_TAKEN = RESERVED - {"logger"}
 
 
 def milliseconds_text(nanoseconds: int) -> str:
-    """A record's `ts`: Unix milliseconds with up to six decimals, no trailing zeros."""
-    whole, rest = divmod(nanoseconds, 1_000_000)
-    return f"{whole}.{rest:06d}".rstrip("0") if rest else str(whole)
+    """A record's `ts`: Unix milliseconds with the four decimals a float64 can hold, no trailing zeros."""
+    digits = str(nanoseconds)
+    return f"{digits[:-6]}.{digits[-6:-2]}".rstrip("0").removesuffix(".")
 
 
 class JsonFormat:
@@ -42,10 +44,11 @@ class JsonFormat:
         self._sanitizer = sanitizer
         self._values = self.values_type(sanitizer)
         self._known = self._values.known
+        self._any = self._values.any
         self._clock = clock
         self._sites = CallSites(self._site_text)
         self._site = self._sites.site
-        self._plans: dict[tuple[str, ...], tuple[str, ...] | None] = {}
+        self._templates: dict[tuple[str, ...], str | None] = {}
 
     def line(
         self,
@@ -59,38 +62,35 @@ class JsonFormat:
     ) -> str:
         keys = tuple(values)
         try:
-            prefixes = self._plans[keys]
+            template = self._templates[keys]
         except KeyError:
-            prefixes = self._plan(keys)
-        keyed = context.keys
-        if prefixes is None or (keyed and not (keyed.isdisjoint(values) and keyed.isdisjoint(RESERVED - {"logger"}))):
+            template = self._learn(keys)
+        if template is None or (context.keys and _may_repeat(context, values)):
             return self.pairs_line(severity, level, context, message, error, tuple(values.items()), frame)
         known = self._known
-        time_ns = self._clock()
         site = self._site.get((id(frame.f_code), frame.f_lasti)) or self._sites.learn(frame)
-        name = f',"logger":{self._values.string(context.name)}' if context.name else ""
-        text = f'{{"ts":{milliseconds_text(time_ns)}{name}{site}{known.get(message) or self._values.string(message)}'
+        name = f',"logger":{known[context.name]}' if context.name else ""
         try:
-            if keyed:
-                text += context.rendered or self._context_text(context)
-            ids = correlation.current.get()
-            if ids is not None:
-                text += f',"trace_id":"{ids[0]}","span_id":"{ids[1]}"'
-            if severity != "E" and severity != "F":
-                text += f',"v":{level}'
-            for prefix, value in zip(prefixes, values.values(), strict=True):
+            shown: list[Any] = []
+            for value in values.values():
                 kind = type(value)
                 if kind is str:
-                    text += f"{prefix}{known.get(value) or self._values.string(value)}"
+                    shown.append(known[value])
                 elif kind is int:
-                    text += f"{prefix}{value}"
+                    shown.append(value)
                 else:
-                    text += f"{prefix}{self._values.any(value)}"
-            if error is not None:
-                text += f',"err":{self._values.any(error)}'
-        except Unprintable:
+                    shown.append(self._any(value))
+            middle = (context.rendered or self._context_text(context)) if context.pairs else ""
+            ids = correlation.current.get()
+            if ids is not None:
+                middle += f',"trace_id":"{ids[0]}","span_id":"{ids[1]}"'
+            if severity != "E" and severity != "F":
+                middle += f',"v":{level}'
+            end = "}\n" if error is None else f',"err":{self._any(error)}}}\n'
+            ts = milliseconds_text(self._clock())
+            return f'{{"ts":{ts}{name}{site}{known[message]}{middle}{template % tuple(shown)}{end}'
+        except (Unprintable, ValueError):  # a value that moves to another key, an int too long to be written out
             return self.pairs_line(severity, level, context, message, error, tuple(values.items()), frame)
-        return f"{text}}}\n"
 
     def pairs_line(
         self,
@@ -150,13 +150,15 @@ class JsonFormat:
         shown = dict(members)
         return f"{{{','.join([f'{self._values.literal(key)}:{text}' for key, text in shown.items()])}}}\n"
 
-    def _plan(self, keys: tuple[str, ...]) -> tuple[str, ...] | None:
+    def _learn(self, keys: tuple[str, ...]) -> str | None:
+        """The members of a call with these keys, %s for each value; None when a key needs care."""
         careful = not RESERVED.isdisjoint(keys) or any(map(self._sanitizer.key_rule, keys))
-        plan = None if careful else tuple(f",{self._values.literal(key)}:" for key in keys)
-        if len(self._plans) >= 10_000:
-            self._plans.clear()
-        self._plans[keys] = plan
-        return plan
+        members = (f",{self._values.literal(key).replace('%', '%%')}:%s" for key in keys)
+        template = None if careful else "".join(members)
+        if len(self._templates) >= MAX_TEMPLATES:
+            self._templates.clear()
+        self._templates[keys] = template
+        return template
 
     def _context_text(self, context: Context) -> str:
         members = dict(self._values.member(key, value) for key, value in context.pairs)
@@ -165,3 +167,8 @@ class JsonFormat:
 
     def _site_text(self, path: str, line: int) -> str:
         return f',"caller":{self._values.literal(directory_file_and_line(path, line))},"msg":'
+
+
+def _may_repeat(context: Context, values: Mapping[str, Any]) -> bool:
+    """Whether a key may stand twice in the object."""
+    return not context.keys.isdisjoint(values) or not context.keys.isdisjoint(_TAKEN)

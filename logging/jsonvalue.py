@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from kubeglass.logging import gojson
+from kubeglass.logging.goduration import duration_text
 from kubeglass.logging.sanitize import Sanitizer, Secret
-from kubeglass.logging.textvalue import MAX_KNOWN, MAX_KNOWN_LENGTH, said
+from kubeglass.logging.textvalue import Known, said
 from kubeglass.logging.values import (
     Duration,
     Format,
@@ -46,22 +47,20 @@ class JsonValues:
     def __init__(self, sanitizer: Sanitizer) -> None:
         self._sanitizer = sanitizer
         self._ways: dict[type, Callable[[Any], str]] = {}
-        self.known: dict[str, str] = {}
+        self.known = Known(self._render)
 
     def string(self, text: str) -> str:
         """A string value as a literal, secrets replaced."""
-        shown = self.known.get(text)
-        if shown is None:
-            shown = self.literal(self._sanitizer.text(text))
-            if len(text) <= MAX_KNOWN_LENGTH:
-                if len(self.known) >= MAX_KNOWN:
-                    self.known.clear()
-                self.known[text] = shown
-        return shown
+        return self.known[text]
+
+    def _render(self, text: str) -> str:
+        return self.literal(self._sanitizer.text(text))
 
     def literal(self, text: str) -> str:
         """A string literal with zap's escapes."""
         literal = gojson.raw_string(text)
+        if "\\" not in literal:
+            return literal
         if "\b" in text or "\f" in text:
             literal = _ESCAPE.sub(lambda match: _ZAP_ESCAPES.get(match[1], match[0]), literal)
         return literal
@@ -109,7 +108,7 @@ class JsonValues:
             (Secret, self._own_text),
             (KRef, self._reference),
             (KObjSlice, self._composite),
-            (Duration, self._own_text),
+            (Duration, _duration),
             (Nil, _nil),
             (enum.Enum, self._enum),
             (str, self._subclassed_string),
@@ -173,6 +172,10 @@ def _null(value: None) -> str:
 
 def _nil(value: Nil) -> str:
     return "[]" if value is Nil.LIST else "null"
+
+
+def _duration(value: Duration) -> str:
+    return f'"{duration_text(value)}"'
 
 
 def _timedelta(value: timedelta) -> str:

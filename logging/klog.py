@@ -106,35 +106,34 @@ class Sink:
 
 
 class Logger:
-    """Contextual logger. Truthy when it prints information: `if log.v(4): log.v(4).info(...)`."""
+    """Contextual logger. Truthy when it prints information: `if log.v(4): log.v(4).info(...)`.
 
-    __slots__ = ("_at_level", "_context", "_emit", "_level", "_quiet", "_verbosity", "sink")
+    Ask `v` where the call is made: a kept answer does not follow a verbosity that changes.
+    """
 
-    _quiet: Logger
-    _at_level: dict[int, Logger]
+    level = 0
 
-    def __init__(self, sink: Sink, context: Context = NO_CONTEXT, level: int = 0) -> None:
+    def __init__(self, sink: Sink, context: Context = NO_CONTEXT) -> None:
         self.sink = sink
         self._emit = sink.emit
         self._verbosity = sink.verbosity
         self._context = context
-        self._level = level
 
     def info(self, msg: str, /, **values: Any) -> None:
         """Say that something happened. `msg` is constant; what varies goes into the values."""
-        self._emit("I", self._level, self._context, msg, None, values, _caller(1))
+        self._emit("I", self.level, self._context, msg, None, values, _caller(1))
 
     def warning(self, msg: str, /, **values: Any) -> None:
         """Like `info` with klog's W; upstream discourages it in structured code."""
-        self._emit("W", self._level, self._context, msg, None, values, _caller(1))
+        self._emit("W", self.level, self._context, msg, None, values, _caller(1))
 
     def error(self, err: BaseException | None, msg: str, /, **values: Any) -> None:
         """Say that something failed and a human may have to act. Printed at every verbosity."""
-        self._emit("E", self._level, self._context, msg, err, values, _caller(1))
+        self._emit("E", self.level, self._context, msg, err, values, _caller(1))
 
     def text(self, text: str, severity: Severity = "I", depth: int = 0) -> None:
         """Write unstructured text, raw, as klog.Info does."""
-        self.sink.emit_text(severity, self._level, self._context, text, _caller(1 + depth))
+        self.sink.emit_text(severity, self.level, self._context, text, _caller(1 + depth))
 
     def pairs(
         self,
@@ -147,61 +146,82 @@ class Logger:
     ) -> None:
         """Write a record from alternating keys and values, as klog.InfoS takes them (odd counts and all)."""
         caller = _caller(1) if frame is None else frame
-        self.sink.emit_pairs(severity, self._level, self._context, msg, err, arguments, caller)
+        self.sink.emit_pairs(severity, self.level, self._context, msg, err, arguments, caller)
 
     def v(self, level: int, /) -> Logger:
-        """This logger `level` steps more verbose: itself printing, or falsy and silent about everything but errors."""
-        level += self._level
-        verbosity = self._verbosity
-        if level <= verbosity.level or (
-            verbosity.modules and level <= verbosity.module_level(_caller(1).f_code.co_filename)
-        ):
-            return self._louder(level)
-        try:
-            return self._quiet
-        except AttributeError:
-            self._quiet = QuietLogger(self.sink, self._context, level)
-            return self._quiet
+        """This logger at a level: printing, or falsy and silent about everything but errors. Levels add up."""
+        if level > self._verbosity.ceiling:
+            try:
+                return self._quiet
+            except AttributeError:
+                return self._make_quiet()
+        if not self._verbosity.enabled(level, _caller(1).f_code.co_filename):
+            return self._make_quiet()
+        return self._at(level) if level else self
 
     def with_name(self, name: str) -> Logger:
         """A logger whose records carry one more part of the dotted name."""
-        return type(self)(self.sink, self._context.named(name), self._level)
+        return self._derived(self._context.named(name))
 
     def with_values(self, **values: Any) -> Logger:
         """A logger whose records carry these values in front of their own."""
-        return type(self)(self.sink, self._context.extended(values.items()), self._level)
+        return self._derived(self._context.extended(values.items()))
 
     def with_pairs(self, *arguments: Any) -> Logger:
         """`with_values` for alternating keys and values, as logr takes them."""
         pairs, complaints = self.sink.format.complete(arguments)
         for complaint in complaints:
             self.sink.output.write("I", self.sink.format.complaint_line(self._context, complaint, _caller(1)))
-        return type(self)(self.sink, self._context.extended(pairs), self._level)
+        return self._derived(self._context.extended(pairs))
 
     def flush(self) -> None:
         """Make everything written so far visible."""
         self.sink.output.flush()
 
-    def _louder(self, level: int) -> Logger:
-        if level == self._level:
-            return self
+    def _derived(self, context: Context) -> Logger:
+        return type(self)(self.sink, context)
+
+    def _make_quiet(self) -> Logger:
+        self._quiet: Logger = QuietLogger(self.sink, self._context)
+        return self._quiet
+
+    def _at(self, level: int) -> Logger:
         try:
-            return self._at_level[level]
+            return self._levels[level]
         except AttributeError:
-            self._at_level = {}
+            self._levels: dict[int, Logger] = {}
         except KeyError:
             pass
-        logger = self._at_level[level] = Logger(self.sink, self._context, level)
+        logger = self._levels[level] = LevelLogger(self.sink, self._context, level)
         return logger
 
 
-class QuietLogger(Logger):
-    """A logger above the verbosity: falsy and silent; errors are still printed, as by upstream's contextual loggers."""
+class LevelLogger(Logger):
+    """An enabled logger above level 0."""
 
-    __slots__ = ()
+    def __init__(self, sink: Sink, context: Context, level: int) -> None:
+        super().__init__(sink, context)
+        self.level = level
 
-    def __bool__(self) -> bool:
-        return False
+    def v(self, level: int, /) -> Logger:
+        """This logger `level` steps further up."""
+        level += self.level
+        if self._verbosity.enabled(level, _caller(1).f_code.co_filename):
+            return self._at(level)
+        return self._make_quiet()
+
+    def _derived(self, context: Context) -> Logger:
+        return LevelLogger(self.sink, context, self.level)
+
+
+class QuietLogger(Logger, frozenset[Any]):
+    """A logger above the verbosity; errors are still printed, as by upstream's contextual loggers.
+
+    An empty frozenset is false without a call into Python, which is what `if log.v(4)` must cost.
+    """
+
+    def __new__(cls, sink: Sink, context: Context) -> QuietLogger:
+        return frozenset.__new__(cls)
 
     def info(self, msg: str, /, **values: Any) -> None:
         """Nothing: the level is not enabled."""

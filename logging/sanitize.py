@@ -73,7 +73,15 @@ class Sanitizer:
 
     def text(self, text: str) -> str:
         """Free text with the secrets in it replaced; the same object when there are none."""
-        if self.mode != "full" or not suspicious(text):
+        if self.mode != "full" or not (
+            ":" in text  # the characters of secrettext.suspicious, without the price of a call
+            or "=" in text
+            or " " in text
+            or ("." in text and len(text) > 22)
+            or "J" in text
+            or "K" in text
+            or "_" in text
+        ):
             return text
         try:
             return self._text(text, 0)

@@ -32,7 +32,6 @@ def suspicious(text: str) -> bool:
         or "J" in text
         or "K" in text
         or "_" in text
-        or "\n" in text
     )
 
 

@@ -28,6 +28,7 @@ from kubeglass.logging.sanitize import Sanitizer
 from kubeglass.logging.textvalue import TextValues, key_text
 
 SEVERITIES = "IWEF"
+MAX_TEMPLATES = 10_000
 
 
 def header(severity: str, microseconds_text: str, pid: int, caller: str) -> str:
@@ -63,6 +64,7 @@ class TextFormat:
         self._sanitizer = sanitizer
         self._values = values or TextValues(sanitizer)
         self._known = self._values.known
+        self._any = self._values.any
         self._show_trace_ids = show_trace_ids
         self._skip_headers = skip_headers
         self._clock = clock
@@ -70,9 +72,8 @@ class TextFormat:
         self._pid = pid
         self._sites = CallSites(self._site_text(directory_file_and_line if add_dir_header else file_and_line))
         self._site = self._sites.site
-        self._plans: dict[tuple[str, ...], tuple[str, ...] | None] = {}
-        self._second = -1
-        self._stamp = self._process = ""
+        self._templates: dict[tuple[str, ...], str | None] = {}
+        self._second = self._stamp = self._process = ""
 
     def line(
         self,
@@ -86,28 +87,31 @@ class TextFormat:
     ) -> str:
         keys = tuple(values)
         try:
-            prefixes = self._plans[keys]
+            template = self._templates[keys]
         except KeyError:
-            prefixes = self._plan(keys)
-        if prefixes is None or not self._can_append(context, error, values):
+            template = self._learn(keys)
+        if template is None or ((context.keys or error is not None) and _may_repeat(context, error, values)):
             return self.pairs_line(severity, level, context, message, error, tuple(values.items()), frame)
         known = self._known
-        text = known.get(message) or self._values.message(message)
-        if error is not None:
-            text += f" err={self._values.any(error)}"
-        if context.keys:
-            text += context.rendered or self._context_text(context)
-        if correlation.current.get() is not None and self._show_trace_ids():
-            text += self._trace_text()
-        for prefix, value in zip(prefixes, values.values(), strict=True):
+        shown: list[Any] = []
+        for value in values.values():
             kind = type(value)
             if kind is str:
-                text += f"{prefix}{known.get(value) or self._values.string(value)}"
+                shown.append(known[value])
             elif kind is int:
-                text += f"{prefix}{value}"
+                shown.append(value)
             else:
-                text += f"{prefix}{self._values.any(value)}"
-        return f"{self._header(severity, frame)}{text}\n"
+                shown.append(self._any(value))
+        before = "" if error is None else f" err={self._any(error)}"
+        if context.keys:
+            before += context.rendered or self._context_text(context)
+        if correlation.current.get() is not None and self._show_trace_ids():
+            before += self._trace_text()
+        text = known[message] if "\n" not in message else self._values.message(message)
+        try:
+            return f"{self._header(severity, frame)}{text}{before}{template % tuple(shown)}"
+        except ValueError:  # an int with too many digits to be written out
+            return self.pairs_line(severity, level, context, message, error, tuple(values.items()), frame)
 
     def pairs_line(
         self,
@@ -152,20 +156,14 @@ class TextFormat:
         found += pairs
         return found
 
-    def _can_append(self, context: Context, error: BaseException | None, values: Mapping[str, Any]) -> bool:
-        """Whether no key of the call can repeat one that stands before it."""
-        if error is not None and ("err" in values or "err" in context.keys):
-            return False
-        return not context.keys or context.keys.isdisjoint(values)
-
-    def _plan(self, keys: tuple[str, ...]) -> tuple[str, ...] | None:
-        """What precedes each value of a call with these keys; None when a key needs the careful way."""
+    def _learn(self, keys: tuple[str, ...]) -> str | None:
+        """What follows the message of a call with these keys, %s for each value; None when a key needs care."""
         careful = "trace_id" in keys or "span_id" in keys or any(map(self._sanitizer.key_rule, keys))
-        plan = None if careful else tuple(f" {key}=" for key in keys)
-        if len(self._plans) >= 10_000:
-            self._plans.clear()
-        self._plans[keys] = plan
-        return plan
+        template = None if careful else "".join(f" {key.replace('%', '%%')}=%s" for key in keys) + "\n"
+        if len(self._templates) >= MAX_TEMPLATES:
+            self._templates.clear()
+        self._templates[keys] = template
+        return template
 
     def _context_text(self, context: Context) -> str:
         shown = self._all_context_pairs(context)
@@ -188,16 +186,23 @@ class TextFormat:
     def _header(self, severity: str, frame: FrameType) -> str:
         if self._skip_headers:
             return ""
-        second, rest = divmod(self._clock(), 1_000_000_000)
-        if second != self._second:
-            self._start_second(second)
+        digits = str(self._clock())
+        if digits[:-9] != self._second:
+            self._start_second(digits[:-9])
         site = self._site.get((id(frame.f_code), frame.f_lasti)) or self._sites.learn(frame)
-        return f"{severity}{self._stamp}{rest // 1000:06d}{self._process}{site}"
+        return f"{severity}{self._stamp}{digits[-9:-3]}{self._process}{site}"
 
-    def _start_second(self, second: int) -> None:
-        self._stamp = time.strftime("%m%d %H:%M:%S.", self._local_time(second))
+    def _start_second(self, second: str) -> None:
+        self._stamp = time.strftime("%m%d %H:%M:%S.", self._local_time(int(second)))
         self._process = f" {pid_text(self._pid())} "
         self._second = second
 
     def _site_text(self, name: Callable[[str, int], str]) -> Callable[[str, int], str]:
         return lambda path, line: f"{name(path, line)}] "
+
+
+def _may_repeat(context: Context, error: BaseException | None, values: Mapping[str, Any]) -> bool:
+    """Whether a key of the call may stand before it already."""
+    if error is not None and ("err" in values or "err" in context.keys):
+        return True
+    return not context.keys.isdisjoint(values)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from kubeglass.logging import gojson
+from kubeglass.logging.goduration import duration_text
 from kubeglass.logging.goquote import quote, quote_bytes
 from kubeglass.logging.sanitize import Sanitizer, Secret
 from kubeglass.logging.values import (
@@ -29,8 +30,26 @@ from kubeglass.logging.values import (
     time_text,
 )
 
-MAX_KNOWN = 8_192
-MAX_KNOWN_LENGTH = 160
+
+class Known(dict[str, str]):
+    """The finished, sanitized form of strings; a new one is rendered on first sight and remembered if it is short."""
+
+    __slots__ = ("_render",)
+
+    CAPACITY = 8_192
+    LONGEST = 160
+
+    def __init__(self, render: Callable[[str], str]) -> None:
+        super().__init__()
+        self._render = render
+
+    def __missing__(self, text: str) -> str:
+        shown = self._render(text)
+        if len(text) <= self.LONGEST:
+            if len(self) >= self.CAPACITY:
+                self.clear()
+            self[text] = shown
+        return shown
 
 
 class TextValues:
@@ -39,19 +58,15 @@ class TextValues:
     def __init__(self, sanitizer: Sanitizer) -> None:
         self._sanitizer = sanitizer
         self._ways: dict[type, Callable[[Any], str]] = {}
-        self.known: dict[str, str] = {}
+        self.known = Known(self._render)
 
     def string(self, text: str) -> str:
         """A string value: a quoted literal, or a block when it has several lines."""
-        shown = self._string(self._sanitizer.text(text))
-        self._remember(text, shown)
-        return shown
+        return self.known[text]
 
     def message(self, text: str) -> str:
         """A message: always one quoted literal."""
-        if "\n" in text:
-            return quote(self._sanitizer.text(text))
-        return self.known.get(text) or self.string(text)
+        return quote(self._sanitizer.text(text)) if "\n" in text else self.known[text]
 
     def keyed(self, key: str, value: object) -> str:
         """A value under a key that may itself say that the value is secret."""
@@ -71,14 +86,9 @@ class TextValues:
         except Exception as error:
             return self._failure(f"<panic: {said(error)}>")
 
-    def _string(self, clean: str) -> str:
+    def _render(self, text: str) -> str:
+        clean = self._sanitizer.text(text)
         return block(clean) if "\n" in clean else quote(clean)
-
-    def _remember(self, text: str, shown: str) -> None:
-        if len(text) <= MAX_KNOWN_LENGTH:
-            if len(self.known) >= MAX_KNOWN:
-                self.known.clear()
-            self.known[text] = shown
 
     def _failure(self, text: str) -> str:
         return quote(self._sanitizer.text(text))
@@ -105,7 +115,7 @@ class TextValues:
             (Secret, self._own_text),
             (KRef, self._own_text),
             (KObjSlice, self._references),
-            (Duration, self._own_text),
+            (Duration, _duration),
             (Nil, self._nil),
             (enum.Enum, self._enum),
             (str, self._subclassed_string),
@@ -198,6 +208,10 @@ def _integer(value: int) -> str:
 
 def _null(value: None) -> str:
     return "null"
+
+
+def _duration(value: Duration) -> str:
+    return f'"{duration_text(value)}"'
 
 
 def _timedelta(value: timedelta) -> str:

@@ -31,19 +31,21 @@ class ModuleLevel:
 
 
 class Verbosity:
-    """The level of one process. Reading `level` is an attribute access; a module entry raises it, never lowers it."""
+    """The level of one process; module entries raise it, never lower it. Nothing above `ceiling` is ever printed."""
 
-    __slots__ = ("_by_file", "_watchers", "level", "modules")
+    __slots__ = ("_by_file", "_watchers", "ceiling", "level", "modules")
 
     def __init__(self, level: int = 0, modules: Sequence[ModuleLevel] = ()) -> None:
         self.level = level
         self.modules = tuple(modules)
         self._by_file: dict[str, int] = {}
         self._watchers: list[Callable[[int], None]] = []
+        self._lift()
 
     def set(self, level: int) -> None:
         """Change the level for every logger that shares this object."""
         self.level = level
+        self._lift()
         for tell in self._watchers:
             tell(level)
 
@@ -51,6 +53,7 @@ class Verbosity:
         """Replace the --vmodule entries; what was cached about files is forgotten."""
         self.modules = tuple(modules)
         self._by_file = {}
+        self._lift()
 
     def watch(self, tell: Callable[[int], None]) -> None:
         """Call `tell` with the new level on every change (gauges, other libraries)."""
@@ -59,6 +62,9 @@ class Verbosity:
     def enabled(self, level: int, file_path: str) -> bool:
         """Whether a record of `level` made in `file_path` is printed."""
         return level <= self.level or level <= self.module_level(file_path)
+
+    def _lift(self) -> None:
+        self.ceiling = max([self.level, *(entry.level for entry in self.modules)])
 
     def module_level(self, file_path: str) -> int:
         """The level the first matching --vmodule entry gives to a source file, -1 without one."""
