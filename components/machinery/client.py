@@ -20,6 +20,7 @@ from kubeglass.components.api.errors import ApiError, from_status
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.machinery.access import Access
 from kubeglass.components.machinery.clientlog import WireLog
+from kubeglass.components.machinery.ratelimit import TokenBucket
 from kubeglass.components.machinery.transport import NetworkTransport, Reply, Stream, Transport, Unreachable
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.tracing.context import inject
@@ -71,8 +72,14 @@ class Client:
     """A typed view of one API server for one identity."""
 
     def __init__(
-        self, access: Access, telemetry: Telemetry, user_agent: str = "kubeglass", transport: Transport | None = None
+        self,
+        access: Access,
+        telemetry: Telemetry,
+        user_agent: str = "kubeglass",
+        transport: Transport | None = None,
+        limit: TokenBucket | None = None,
     ) -> None:
+        self._limit = limit
         self._transport = transport or NetworkTransport(access)
         self._tracer = telemetry.tracer
         self._wire = WireLog(telemetry, access.server, self._transport.host)
@@ -261,6 +268,7 @@ class Client:
     async def _send_once(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str], attempt: int
     ) -> Reply:
+        await self._throttle(method, path)
         with self._tracer.span(f"HTTP {method}", kind=CLIENT) as span:
             inject(headers)
             started = time.monotonic()
@@ -274,6 +282,15 @@ class Client:
             self._wire.answered(started, method, path, reply, retry=attempt > 0)
             self._wire.describe(span, method, path, reply.status)
             return reply
+
+    async def _throttle(self, method: str, path: str) -> None:
+        """Wait until the client's own rate limit lets an attempt through. Watches are not limited."""
+        if self._limit is None:
+            return
+        seconds = self._limit.reserve(time.monotonic())
+        if seconds:
+            await asyncio.sleep(seconds)
+        self._wire.throttled(method, path, seconds)
 
 
 class _OpenStream:

@@ -13,6 +13,7 @@ from kubeglass.components.machinery.transport import Reply, Unreachable
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.tracing.tracer import Span
 
+_LONG_THROTTLE_SECONDS = 0.05
 _BODY_LIMITS = {8: 1024, 9: 10240}
 _MASKED_SCHEMES = ("bearer", "basic", "negotiate")
 
@@ -51,6 +52,18 @@ class WireLog:
             if body and self._log.v(8):
                 self._log.v(8).info("Request Body", body=shown_body(body, self._level()))
         return time.monotonic()
+
+    def throttled(self, method: str, path: str, seconds: float) -> None:
+        """An attempt had to wait `seconds` for the client's own rate limit."""
+        self._metrics.throttled(method, seconds)
+        if seconds > _LONG_THROTTLE_SECONDS:
+            self._log.v(3).info(
+                "Waited before sending request",
+                delay=f"{seconds:.6f}s",
+                reason="client-side throttling, not priority and fairness",
+                verb=method,
+                URL=self._server + path,
+            )
 
     def answered(self, started: float, method: str, path: str, reply: Reply, *, retry: bool) -> None:
         """One attempt was answered."""

@@ -27,6 +27,13 @@ REST_CLIENT_DURATION = Histogram(
     buckets=_REQUEST_SECONDS,
     stability=ALPHA,
 )
+REST_CLIENT_RATE_LIMITER = Histogram(
+    "rest_client_rate_limiter_duration_seconds",
+    "Seconds a request waited for the client's own rate limit, by verb and host.",
+    labels=("verb", "host"),
+    buckets=_REQUEST_SECONDS,
+    stability=ALPHA,
+)
 REST_CLIENT_REQUEST_SIZE = Histogram(
     "rest_client_request_size_bytes",
     "Bytes of a request's body, by verb and host.",
@@ -106,6 +113,7 @@ class RestClientMetrics:
         self._host = host
         self._requests = registry.bind(REST_CLIENT_REQUESTS)
         self._duration = registry.bind(REST_CLIENT_DURATION)
+        self._rate_limiter = registry.bind(REST_CLIENT_RATE_LIMITER)
         self._request_size = registry.bind(REST_CLIENT_REQUEST_SIZE)
         self._response_size = registry.bind(REST_CLIENT_RESPONSE_SIZE)
         self._retries = registry.bind(REST_CLIENT_RETRIES)
@@ -115,6 +123,10 @@ class RestClientMetrics:
         self._requests.labels(code, method, self._host).inc()
         if retry:
             self._retries.labels(code, method, self._host).inc()
+
+    def throttled(self, method: str, seconds: float) -> None:
+        """An attempt was let through by the rate limit after `seconds`."""
+        self._rate_limiter.labels(method, self._host).observe(seconds)
 
     def completed(self, method: str, seconds: float, sent_bytes: int, received_bytes: int) -> None:
         """A whole request ended, retries included."""

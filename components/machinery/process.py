@@ -25,6 +25,7 @@ from kubeglass.components.machinery import clock, features
 from kubeglass.components.machinery.access import Access, KubeconfigError, load_kubeconfig
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.leases import LeaderElector, Timing
+from kubeglass.components.machinery.ratelimit import TokenBucket
 from kubeglass.logging import setup as logging_setup
 from kubeglass.logging.klog import Logger
 from kubeglass.logging.sanitize import Sanitizer
@@ -99,7 +100,9 @@ class Context:
 
     def client(self, user_agent: str = "") -> Client:
         """A client for the component's kubeconfig."""
-        return Client(self.access(), self.telemetry, user_agent or self.spec.binary)
+        flags = self.flags
+        limit = TokenBucket(flags.kube_api_qps, flags.kube_api_burst) if flags.kube_api_qps > 0 else None
+        return Client(self.access(), self.telemetry, user_agent or self.spec.binary, limit=limit)
 
     def access(self) -> Access:
         """The component's kubeconfig. Raises ConfigError."""
@@ -140,6 +143,16 @@ def parser_of(spec: ComponentSpec) -> argparse.ArgumentParser:
     if spec.kubeconfig:
         connection = parser.add_argument_group("connection flags")
         connection.add_argument("--kubeconfig", metavar="FILE", default="", help="how to reach the API server")
+        connection.add_argument(
+            "--kube-api-qps",
+            type=float,
+            default=50,
+            metavar="N",
+            help="requests per second; negative: any (%(default)s)",
+        )
+        connection.add_argument(
+            "--kube-api-burst", type=int, default=100, metavar="N", help="requests at once (%(default)s)"
+        )
     if spec.secure_port:
         _add_serving_flags(parser, spec.secure_port)
     if spec.leader_election:

@@ -162,6 +162,10 @@ class Registry:
         for instrument in self._instruments.values():
             instrument.reset()
 
+    def would_show(self, row: Metric) -> bool:
+        """Whether the running release and flags show `row`."""
+        return judge(row, self._policy).visible
+
     def value(self, name: str, /, **labels: str) -> float | None:
         """One sample by its exposed name (`x_total`, `x_count`, `x_sum`) and labels; None when there is none."""
         for family in self.families():
