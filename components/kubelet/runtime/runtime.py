@@ -75,6 +75,8 @@ class ContainerConfig:
     working_dir: str = ""
     mounts: Sequence[Mount] = ()
     log_path: str = ""
+    log_max_bytes: int = 0
+    log_max_files: int = 0
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False

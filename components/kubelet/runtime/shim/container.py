@@ -7,12 +7,13 @@ import os
 import pty
 import signal
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from kubeglass.components.kubelet.runtime.shim.crilog import LineSplitter, LogFile
 from kubeglass.components.kubelet.runtime.shim.loop import Loop
 from kubeglass.components.kubelet.runtime.shim.spawn import Isolation, StartError, Streams, start_container
+from kubeglass.logging.cri import ContainerLog, LineSplitter
 
 CREATED, RUNNING, EXITED = "CREATED", "RUNNING", "EXITED"
 START_ERROR_EXIT_CODE = 128
@@ -39,7 +40,7 @@ class Container:
         self.terminal = -1
         self._directory = directory
         self._outputs: dict[int, LineSplitter] = {}
-        self._log: LogFile | None = None
+        self._log: ContainerLog | None = None
         self.status: dict[str, Any] = {
             "id": self.id, "state": CREATED, "pid": 0, "created_at": time.time_ns(), "started_at": 0, "finished_at": 0,
             "exit_code": 0, "reason": "", "message": "",
@@ -58,7 +59,7 @@ class Container:
 
     def start(self, isolation: Isolation, loop: Loop) -> None:
         """Run the container's first process. Raises StartError, and keeps it as the container's end."""
-        self._log = LogFile(self.config["log_path"]) if self.config.get("log_path") else None
+        self._log = self._open_log()
         streams, own = self._open_streams()
         try:
             pid = start_container(self.config, f"{self._directory}/rootfs", streams, isolation)
@@ -105,17 +106,28 @@ class Container:
             data = b""
         splitter = self._outputs[fd]
         if data:
-            self._write(splitter.feed(data, time.time_ns()))
+            self._write(splitter.feed(data))
             self._tee(data, 1 if fd == next(iter(self._outputs), fd) else 2)
             return
-        self._write(splitter.finish(time.time_ns()))
+        self._write(splitter.end())
         loop.forget(fd)
         os.close(fd)
         del self._outputs[fd]
 
-    def _write(self, text: bytes) -> None:
-        if self._log and text:
-            self._log.write(text)
+    def _open_log(self) -> ContainerLog | None:
+        if not self.config.get("log_path"):
+            return None
+        limits = {key: self.config[f"log_{key}"] for key in ("max_bytes", "max_files") if self.config.get(f"log_{key}")}
+        return ContainerLog(self.config["log_path"], **limits)
+
+    def _write(self, records: Iterable[bytes]) -> None:
+        """All records of a read in one write. A full disk loses lines, not the pod."""
+        data = b"".join(records)
+        if self._log and data:
+            try:
+                self._log.write(data)
+            except OSError:
+                pass
 
     def _tee(self, data: bytes, stream: int) -> None:
         """Copy output to attached clients; one that does not keep up loses bytes rather than stalling the pod."""
@@ -145,8 +157,10 @@ class Container:
         return [source, *readers]
 
     def reopen_log(self) -> None:
+        """Continue in a new file after the old one was moved away."""
         if self._log:
-            self._log.reopen()
+            self._log.close()
+            self._log = self._open_log()
 
     # -- end ------------------------------------------------------------------------------------------------------
 
@@ -192,7 +206,7 @@ class Container:
             while fd in self._outputs and time.monotonic() < deadline and _has_data(fd):
                 self._pump(fd, loop)
             if fd in self._outputs:
-                self._write(self._outputs.pop(fd).finish(time.time_ns()))
+                self._write(self._outputs.pop(fd).end())
                 loop.forget(fd)
                 os.close(fd)
 

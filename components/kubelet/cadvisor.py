@@ -1,0 +1,260 @@
+"""What containers use: /metrics/cadvisor, /metrics/resource, /stats/summary; from the runtime and /proc.
+
+A scrape first calls `refresh`, then the registries read what it found. Pods of the loopback network share the host's
+interfaces, so network figures exist for the machine (id="/") only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kubeglass import GIT_VERSION
+from kubeglass.components.api import quantity
+from kubeglass.components.api.objects import Pod
+from kubeglass.components.kubelet import container_metrics as rows
+from kubeglass.components.kubelet import machine
+from kubeglass.components.kubelet.configuration import KubeletConfig
+from kubeglass.components.kubelet.pod_status import qos_class
+from kubeglass.components.kubelet.runtime.procstats import directory_bytes
+from kubeglass.components.kubelet.runtime.runtime import ContainerStats, Runtime
+from kubeglass.components.machinery import clock
+from kubeglass.telemetry.metrics.registry import Registry
+
+_NO_LABELS = ("", "", "", "", "")
+_CPU_PERIOD_MICROSECONDS = 100_000
+Sample = tuple[Any, tuple[str, ...], float]
+
+
+class Cadvisor:
+    """The figures of one node."""
+
+    def __init__(
+        self, config: KubeletConfig, runtime: Runtime, pods: Callable[[], Sequence[Pod]], metrics: Registry
+    ) -> None:
+        self._config = config
+        self._runtime = runtime
+        self._pods = pods
+        self._stats: Sequence[ContainerStats] = ()
+        self._by_uid: dict[str, Pod] = {}
+        self.cadvisor = metrics.companion()
+        self.resource = metrics.companion()
+        self.cadvisor.collect(
+            (
+                *rows.CPU_ROWS, *rows.MEMORY_ROWS, *rows.FS_ROWS, *rows.NETWORK_ROWS, *rows.PROCESS_ROWS,
+                *rows.SPEC_ROWS, *rows.MACHINE_ROWS,
+            ),
+            self._cadvisor_samples,
+        )  # fmt: skip
+        self.resource.collect(rows.RESOURCE_ROWS, self._resource_samples)
+
+    async def refresh(self) -> None:
+        """Measure every container now."""
+        self._stats = await self._runtime.list_container_stats()
+        self._by_uid = {pod.metadata.uid: pod for pod in self._pods()}
+
+    # -- /metrics/cadvisor ----------------------------------------------------------------------------------------
+
+    def _cadvisor_samples(self) -> Iterator[Sample]:
+        yield from self._machine_samples()
+        for stats in self._stats:
+            pod = self._by_uid.get(stats.container.pod_uid)
+            if pod is not None:
+                yield from self._container_samples(pod, stats)
+        for uid, pod in self._by_uid.items():
+            yield from self._pod_samples(uid, pod)
+
+    def _container_samples(self, pod: Pod, stats: ContainerStats) -> Iterator[Sample]:
+        container, meta = stats.container, pod.metadata
+        group = f"{_cgroup(pod)}/{container.id}"
+        labels = (group, container.id, container.image, meta.name, meta.namespace, container.name)
+        device = machine.device(self._config.root_dir)
+        yield from _usage_samples(labels, [stats])
+        for row, value in (
+            (rows.FS_READS_TOTAL, stats.reads),
+            (rows.FS_WRITES_TOTAL, stats.writes),
+            (rows.FS_READS_BYTES_TOTAL, stats.read_bytes),
+            (rows.FS_WRITES_BYTES_TOTAL, stats.write_bytes),
+            (rows.FS_USAGE_BYTES, stats.fs_usage_bytes),
+        ):
+            yield row, (*labels, device), value
+        disk = machine.disk(self._config.root_dir)
+        yield rows.FS_LIMIT_BYTES, (*labels, device), disk.capacity
+        yield rows.START_TIME_SECONDS, labels, container.started_at / 1e9
+        yield rows.LAST_SEEN, labels, float(int(clock.now()))
+        yield from _spec_samples(labels, pod, container.name)
+
+    def _pod_samples(self, uid: str, pod: Pod) -> Iterator[Sample]:
+        own = [stats for stats in self._stats if stats.container.pod_uid == uid]
+        if own:
+            labels = (_cgroup(pod), "", "", pod.metadata.name, pod.metadata.namespace, "")
+            yield from _usage_samples(labels, own)
+
+    def _machine_samples(self) -> Iterator[Sample]:
+        root = ("/", *_NO_LABELS)
+        memory = machine.memory()
+        yield rows.CPU_USAGE_SECONDS_TOTAL, (*root, "total"), machine.cpu_seconds()
+        yield rows.MEMORY_USAGE_BYTES, root, memory.total - memory.free
+        yield rows.MEMORY_WORKING_SET_BYTES, root, memory.total - memory.available
+        yield rows.MEMORY_CACHE, root, memory.cached
+        yield rows.MEMORY_SWAP, root, memory.swap_total - memory.swap_free
+        yield rows.LAST_SEEN, root, float(int(clock.now()))
+        yield rows.START_TIME_SECONDS, root, machine.boot_time()
+        disk, device = machine.disk(self._config.root_dir), machine.device(self._config.root_dir)
+        yield rows.FS_LIMIT_BYTES, (*root, device), disk.capacity
+        yield rows.FS_USAGE_BYTES, (*root, device), disk.capacity - disk.available
+        yield rows.FS_INODES_TOTAL, (*root, device), disk.inodes
+        yield rows.FS_INODES_FREE, (*root, device), disk.inodes_free
+        for interface, counts in machine.network():
+            for row, value in zip(rows.NETWORK_ROWS, counts, strict=True):
+                yield row, (*root, interface), value
+        identity = (machine.machine_id(), machine.system_uuid(), machine.boot_id())
+        yield rows.MACHINE_CPU_CORES, identity, machine.cpu_count()
+        yield rows.MACHINE_MEMORY_BYTES, identity, memory.total
+        yield rows.MACHINE_SWAP_BYTES, identity, memory.swap_total
+        yield rows.MACHINE_SCRAPE_ERROR, (), 0
+        yield rows.SCRAPE_ERROR, (), 0
+        kernel = Path("/proc/sys/kernel/osrelease").read_text().strip()
+        yield rows.CADVISOR_VERSION_INFO, (kernel, machine.os_image(), "", GIT_VERSION, ""), 1
+
+    # -- /metrics/resource ----------------------------------------------------------------------------------------
+
+    def _resource_samples(self) -> Iterator[Sample]:
+        memory = machine.memory()
+        yield rows.NODE_CPU_USAGE_SECONDS_TOTAL, (), machine.cpu_seconds()
+        yield rows.NODE_MEMORY_WORKING_SET_BYTES, (), memory.total - memory.available
+        yield rows.NODE_SWAP_USAGE_BYTES, (), memory.swap_total - memory.swap_free
+        yield rows.RESOURCE_SCRAPE_ERROR, (), 0
+        for stats in self._stats:
+            pod = self._by_uid.get(stats.container.pod_uid)
+            if pod is None:
+                continue
+            labels = (stats.container.name, pod.metadata.name, pod.metadata.namespace)
+            yield rows.RESOURCE_CONTAINER_CPU_USAGE_SECONDS_TOTAL, labels, stats.cpu_usage_seconds
+            yield rows.RESOURCE_CONTAINER_MEMORY_WORKING_SET_BYTES, labels, stats.memory_working_set_bytes
+            yield rows.RESOURCE_CONTAINER_SWAP_USAGE_BYTES, labels, stats.memory_swap_bytes
+            yield rows.RESOURCE_CONTAINER_START_TIME_SECONDS, labels, stats.container.started_at / 1e9
+        for uid, pod in self._by_uid.items():
+            own = [stats for stats in self._stats if stats.container.pod_uid == uid]
+            if own:
+                labels2 = (pod.metadata.name, pod.metadata.namespace)
+                yield rows.POD_CPU_USAGE_SECONDS_TOTAL, labels2, sum(s.cpu_usage_seconds for s in own)
+                yield rows.POD_MEMORY_WORKING_SET_BYTES, labels2, sum(s.memory_working_set_bytes for s in own)
+                yield rows.POD_SWAP_USAGE_BYTES, labels2, sum(s.memory_swap_bytes for s in own)
+
+    # -- /stats/summary -------------------------------------------------------------------------------------------
+
+    def summary(self) -> dict[str, Any]:
+        """The Summary of k8s.io/kubelet/pkg/apis/stats/v1alpha1."""
+        now, memory, disk = clock.now_rfc3339(), machine.memory(), machine.disk(self._config.root_dir)
+        file_system = {
+            "time": now,
+            "availableBytes": disk.available,
+            "capacityBytes": disk.capacity,
+            "usedBytes": disk.capacity - disk.available,
+            "inodesFree": disk.inodes_free,
+            "inodes": disk.inodes,
+            "inodesUsed": disk.inodes - disk.inodes_free,
+        }
+        interfaces = [
+            {"name": name, "rxBytes": c[0], "rxErrors": c[2], "txBytes": c[4], "txErrors": c[6]}
+            for name, c in machine.network()
+        ]
+        running, allowed = machine.process_ids()
+        return {
+            "node": {
+                "nodeName": self._config.node_name,
+                "startTime": clock.rfc3339(machine.boot_time()),
+                "cpu": {"time": now, "usageCoreNanoSeconds": int(machine.cpu_seconds() * 1e9)},
+                "memory": {
+                    "time": now,
+                    "availableBytes": memory.available,
+                    "usageBytes": memory.total - memory.free,
+                    "workingSetBytes": memory.total - memory.available,
+                },
+                "network": {"time": now, "name": interfaces[0]["name"] if interfaces else "", "interfaces": interfaces},
+                "fs": file_system,
+                "rlimit": {"time": now, "maxpid": allowed, "curproc": running},
+            },
+            "pods": [self._pod_summary(uid, pod, now, file_system) for uid, pod in self._by_uid.items()],
+        }
+
+    def _pod_summary(self, uid: str, pod: Pod, now: str, file_system: dict[str, Any]) -> dict[str, Any]:
+        own = [stats for stats in self._stats if stats.container.pod_uid == uid]
+        cpu = sum(stats.cpu_usage_seconds for stats in own)
+        working_set = sum(stats.memory_working_set_bytes for stats in own)
+        disk = {key: file_system[key] for key in ("time", "availableBytes", "capacityBytes")}
+        volumes = directory_bytes(self._config.pods_dir / uid)
+        return {
+            "podRef": {"name": pod.metadata.name, "namespace": pod.metadata.namespace, "uid": uid},
+            "startTime": pod.status.start_time or None,
+            "containers": [_container_summary(stats, now, disk) for stats in own],
+            "cpu": {"time": now, "usageCoreNanoSeconds": int(cpu * 1e9)},
+            "memory": {"time": now, "workingSetBytes": working_set},
+            "ephemeral-storage": {**disk, "usedBytes": volumes + sum(stats.fs_usage_bytes for stats in own)},
+            "process_stats": {"process_count": sum(stats.processes for stats in own)},
+        }
+
+
+def _container_summary(stats: ContainerStats, now: str, disk: dict[str, Any]) -> dict[str, Any]:
+    log_bytes = directory_bytes(Path(stats.container.log_path).parent) if stats.container.log_path else 0
+    return {
+        "name": stats.container.name,
+        "startTime": clock.rfc3339(stats.container.started_at / 1e9),
+        "cpu": {"time": now, "usageCoreNanoSeconds": int(stats.cpu_usage_seconds * 1e9)},
+        "memory": {
+            "time": now,
+            "usageBytes": stats.memory_working_set_bytes,
+            "workingSetBytes": stats.memory_working_set_bytes,
+            "rssBytes": stats.memory_rss_bytes,
+            "pageFaults": stats.page_faults,
+            "majorPageFaults": stats.major_page_faults,
+        },
+        "rootfs": {**disk, "usedBytes": stats.fs_usage_bytes},
+        "logs": {**disk, "usedBytes": log_bytes},
+    }
+
+
+def _cgroup(pod: Pod) -> str:
+    """The cgroup path that the pod would have with the cgroupfs driver; it tells series apart."""
+    quality = (pod.status.qos_class or qos_class(pod)).lower()
+    parent = "" if quality == "guaranteed" else f"/{quality}"
+    return f"/kubepods{parent}/pod{pod.metadata.uid}"
+
+
+def _usage_samples(labels: tuple[str, ...], members: Sequence[ContainerStats]) -> Iterator[Sample]:
+    """The figures of a container, or of all containers of a pod together."""
+    yield rows.CPU_USAGE_SECONDS_TOTAL, (*labels, "total"), sum(s.cpu_usage_seconds for s in members)
+    for row, value in (
+        (rows.MEMORY_USAGE_BYTES, sum(s.memory_working_set_bytes for s in members)),
+        (rows.MEMORY_WORKING_SET_BYTES, sum(s.memory_working_set_bytes for s in members)),
+        (rows.MEMORY_RSS, sum(s.memory_rss_bytes for s in members)),
+        (rows.MEMORY_CACHE, sum(s.memory_cache_bytes for s in members)),
+        (rows.MEMORY_SWAP, sum(s.memory_swap_bytes for s in members)),
+        (rows.PROCESSES, sum(s.processes for s in members)),
+        (rows.THREADS, sum(s.threads for s in members)),
+        (rows.SOCKETS, sum(s.sockets for s in members)),
+        (rows.FILE_DESCRIPTORS, sum(s.file_descriptors for s in members)),
+    ):
+        yield row, labels, value
+    faults = (
+        ("pgfault", sum(s.page_faults for s in members)),
+        ("pgmajfault", sum(s.major_page_faults for s in members)),
+    )
+    for kind, count in faults:
+        for scope in ("container", "hierarchy"):
+            yield rows.MEMORY_FAILURES_TOTAL, (*labels, kind, scope), count
+
+
+def _spec_samples(labels: tuple[str, ...], pod: Pod, name: str) -> Iterator[Sample]:
+    spec = next((c for c in (*pod.spec.containers, *pod.spec.init_containers) if c.name == name), None)
+    if spec is None:
+        return
+    request, limit = spec.resources.requests.get("cpu", "0"), spec.resources.limits.get("cpu", "0")
+    shares = max(2, quantity.parse(request).milli_value() * 1024 // 1000)
+    yield rows.SPEC_CPU_SHARES, labels, shares
+    yield rows.SPEC_CPU_PERIOD, labels, _CPU_PERIOD_MICROSECONDS
+    if quota := quantity.parse(limit).milli_value():
+        yield rows.SPEC_CPU_QUOTA, labels, quota * _CPU_PERIOD_MICROSECONDS // 1000
+    yield rows.SPEC_MEMORY_LIMIT_BYTES, labels, quantity.parse(spec.resources.limits.get("memory", "0")).value()

@@ -1,0 +1,320 @@
+"""The kubelet: wires its parts together and gives each pod of its node a worker. Decides nothing itself.
+
+    API server → informer → dispatch → PodWorker ⇄ runtime, network, volumes, probes
+                                          └→ StatusManager → API server
+Upstream: pkg/kubelet/kubelet.go (syncLoop), cmd/kubelet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from kubeglass.components.api import quantity
+from kubeglass.components.api.kinds import POD, SERVICE
+from kubeglass.components.api.objects import Pod, Service
+from kubeglass.components.kubelet.backoff import BackOff
+from kubeglass.components.kubelet.configuration import KubeletConfig
+from kubeglass.components.kubelet.container_starter import ContainerStarter
+from kubeglass.components.kubelet.environment import Environment
+from kubeglass.components.kubelet.handlers import Handlers
+from kubeglass.components.kubelet.hooks import Hooks
+from kubeglass.components.kubelet.image_puller import ImagePuller
+from kubeglass.components.kubelet.metrics import (
+    ContainerMetrics,
+    ImageMetrics,
+    PodStartMetrics,
+    PodWorkerMetrics,
+    ProbeMetrics,
+    VolumeMetrics,
+)
+from kubeglass.components.kubelet.network import CniNetwork, NetworkError, write_loopback_network
+from kubeglass.components.kubelet.node_status import NodeReporter, default_node_name
+from kubeglass.components.kubelet.pleg import Pleg
+from kubeglass.components.kubelet.pod_events import PodEvents
+from kubeglass.components.kubelet.pod_files import PodFiles
+from kubeglass.components.kubelet.pod_sandbox import PodSandboxes
+from kubeglass.components.kubelet.pod_start import PodStartTracker
+from kubeglass.components.kubelet.pod_worker import Parts, PodWorker
+from kubeglass.components.kubelet.probes import ProbeManager
+from kubeglass.components.kubelet.references import References
+from kubeglass.components.kubelet.runtime import runtime as runtime_contract
+from kubeglass.components.kubelet.runtime.images import Catalog, CatalogError
+from kubeglass.components.kubelet.runtime.instrumented import InstrumentedRuntime
+from kubeglass.components.kubelet.runtime.process import ProcessRuntime
+from kubeglass.components.kubelet.runtime.runtime import Runtime
+from kubeglass.components.kubelet.runtime.simulated import SimulatedRuntime
+from kubeglass.components.kubelet.server import KubeletServer
+from kubeglass.components.kubelet.status_manager import StatusManager
+from kubeglass.components.kubelet.termination import Terminator
+from kubeglass.components.kubelet.volumes import VolumeManager
+from kubeglass.components.machinery.client import Client
+from kubeglass.components.machinery.events import EventRecorder
+from kubeglass.components.machinery.informer import Change, Informer
+from kubeglass.components.machinery.loopback import host_port
+from kubeglass.components.machinery.process import ComponentSpec, ConfigError, Context, start
+from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.tracing.causality import Causes
+
+_HOUSEKEEPING_SECONDS = 2.0
+
+
+class Kubelet:
+    """One node."""
+
+    def __init__(self, config: KubeletConfig, client: Client, runtime: Runtime, telemetry: Telemetry) -> None:
+        self._config = config
+        self._client = client
+        self._telemetry = telemetry
+        self._log = telemetry.log
+        self._group: asyncio.TaskGroup | None = None
+        self._workers: dict[str, PodWorker] = {}
+        self.runtime = InstrumentedRuntime(runtime, telemetry)
+        self.probe_registry = telemetry.metrics.companion()
+        self.pods = Informer(client, POD, Pod, telemetry, field_selector=f"spec.nodeName={config.node_name}")
+        self._services = Informer(client, SERVICE, Service, telemetry)
+        self._recorder = EventRecorder(client, "kubelet", telemetry, host=config.node_name)
+        self._handlers = Handlers(self.runtime)
+        self._network = self._make_network()
+        self.node = NodeReporter(config, client, self.runtime, self._recorder, telemetry, self._problems)
+        self._metrics = PodWorkerMetrics(telemetry.metrics)
+        self._parts = self._make_parts()
+        self._pleg = Pleg(self.runtime, telemetry, self._wake, self._container_type)
+        telemetry.health.add("ping", lambda: None)
+        telemetry.health.add("syncloop", self._pleg.check_health)
+
+    def _make_network(self) -> CniNetwork:
+        config = self._config
+        directory = config.root_dir / "cni"
+        conf_dir, plugin_dirs = config.cni_conf_dir, config.cni_bin_dirs
+        if conf_dir is None:
+            conf_dir, plugins = write_loopback_network(directory, config.pod_cidr)
+            plugin_dirs = (plugins, *plugin_dirs)
+        return CniNetwork(conf_dir, plugin_dirs, directory / "results")
+
+    def _make_parts(self) -> Parts:
+        config, telemetry, runtime = self._config, self._telemetry, self.runtime
+        events = PodEvents(self._recorder)
+        references, files, hooks = References(self._client), PodFiles(config), Hooks(self._handlers)
+        allocatable = self.node.allocatable
+        environment = Environment(references, self._services.list, allocatable, config.node_ip)
+        volumes = VolumeManager(config, references, allocatable, VolumeMetrics(telemetry.metrics))
+        puller = ImagePuller(runtime, events, ImageMetrics(telemetry.metrics))
+        probes = ProbeManager(self._handlers, events, ProbeMetrics(self.probe_registry), telemetry, self._wake)
+        containers = ContainerMetrics(telemetry.metrics)
+        return Parts(
+            config=config,
+            runtime=runtime,
+            sandboxes=PodSandboxes(config, runtime, self._network, volumes, events, self._metrics, telemetry),
+            starter=ContainerStarter(config, runtime, puller, environment, files, hooks, events, containers),
+            terminator=Terminator(runtime, hooks, probes, events, telemetry),
+            puller=puller,
+            volumes=volumes,
+            files=files,
+            probes=probes,
+            status=StatusManager(self._client, self._metrics, telemetry),
+            events=events,
+            metrics=self._metrics,
+            starts=PodStartTracker(PodStartMetrics(telemetry.metrics)),
+            back_off=BackOff(),
+            causes=Causes(),
+            telemetry=telemetry,
+            spawn=self._spawn,
+        )
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Serve the node until cancelled; its containers go on without it."""
+        for folder in (self._config.root_dir, self._config.pods_dir, self._config.logs_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                await self._start(group, started)
+        finally:
+            self._group = None
+            await self.runtime.close()
+            await self._handlers.close()
+            await self._client.close()
+
+    async def _start(self, group: asyncio.TaskGroup, started: Callable[[], None]) -> None:
+        group.create_task(self._recorder.run(), name="events")
+        await self.runtime.start()
+        server = KubeletServer(self._config, self._client, self.runtime, self.pods, self, self._telemetry)
+        await start(group, server.run, "server")
+        await start(group, self._parts.probes.run, "probes")
+        await start(group, self._parts.status.run, "status")
+        await start(group, self._pleg.run, "pleg")
+        group.create_task(self.node.run(started), name="node")
+        group.create_task(self._services.run(), name="services")
+        group.create_task(self._follow_pods(group), name="pods")
+
+    async def _follow_pods(self, group: asyncio.TaskGroup) -> None:
+        """Pods are served once their Services are known: their environment names them."""
+        await self._services.synced.wait()
+        await start(group, self.pods.run, "pod-informer")
+        await self._parts.sandboxes.release_unknown_addresses()
+        self.pods.subscribe(self._dispatch)
+        while True:
+            await self._house_keep()
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        assert self._group is not None, "kubelet is not running"
+        self._group.create_task(work, name=name)
+
+    async def _problems(self) -> str:
+        """What keeps the node from being Ready."""
+        try:
+            await self._network.status()
+        except NetworkError as error:
+            return (
+                "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+                f"message:Network plugin returns error: {error}"
+            )
+        return ""
+
+    # -- pods -----------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, change: Change[Pod]) -> None:
+        uid = change.new.metadata.uid
+        worker = self._workers.get(uid)
+        if change.type == "DELETED":
+            if worker is not None:
+                worker.remove()
+        elif worker is not None:
+            worker.update(change.new)
+        else:
+            self._log.v(2).info("SyncLoop ADD", source="api", pods=[change.new.key])
+            worker = self._workers[uid] = PodWorker(change.new, self._parts)
+            count = len(change.new.spec.containers)
+            self._metrics.containers_per_pod_count.observe(count)
+            self._spawn(self._work(uid, worker), f"pod-{change.new.key}")
+        if change.old is not None and change.old.metadata.uid != uid and change.old.metadata.uid in self._workers:
+            self._workers[change.old.metadata.uid].remove()
+
+    async def _work(self, uid: str, worker: PodWorker) -> None:
+        try:
+            await worker.run()
+        finally:
+            self._workers.pop(uid, None)
+            self._parts.starts.forget(uid)
+
+    def _wake(self, pod_uid: str) -> None:
+        worker = self._workers.get(pod_uid)
+        if worker is not None:
+            worker.wake()
+
+    def _container_type(self, container: runtime_contract.Container) -> str:
+        worker = self._workers.get(container.pod_uid)
+        init = worker.pod.spec.init_containers if worker else ()
+        return "init_container" if any(spec.name == container.name for spec in init) else "container"
+
+    async def _house_keep(self) -> None:
+        """End what runs without being asked for, and count the pods."""
+        for sandbox in await self.runtime.list_pod_sandboxes():
+            config = sandbox.config
+            if config.pod_uid not in self._workers:
+                self._metrics.orphaned_runtime_pods_total.inc()
+                self._log.info("Cleaning up orphaned pod", podUID=config.pod_uid, pod=config.pod_name)
+                await self._parts.sandboxes.remove(config.pod_namespace, config.pod_name, config.pod_uid)
+        lifecycles = [worker.lifecycle for worker in self._workers.values()]
+        self._metrics.desired_pods.labels("").set(len(self.pods.list()))
+        self._metrics.active_pods.labels("").set(sum(state != "terminated" for state in lifecycles))
+        self._metrics.mirror_pods.set(0)
+        for state in ("sync", "terminating", "terminated"):
+            self._metrics.working_pods.labels(state, "desired", "").set(lifecycles.count(state))
+
+
+# -- the component ----------------------------------------------------------------------------------------------------
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags with upstream's names; --runtime, --image-catalog and the CNI directories are ours."""
+    parser.add_argument("--hostname-override", default="", metavar="NAME", help="name of the node (the host's name)")
+    parser.add_argument("--node-ip", default="127.0.0.1", metavar="IP", help="address of the node (%(default)s)")
+    parser.add_argument("--root-dir", default="", metavar="DIR", help="where the kubelet keeps its files")
+    parser.add_argument("--runtime", default="process", choices=("process", "simulated"), help="(%(default)s)")
+    parser.add_argument("--address", default="127.0.0.1", metavar="IP", help="address to serve on (%(default)s)")
+    parser.add_argument("--port", type=int, default=10250, metavar="PORT", help="port to serve on (%(default)s)")
+    parser.add_argument("--tls-cert-file", default="", metavar="FILE", help="certificate to serve with")
+    parser.add_argument("--tls-private-key-file", default="", metavar="FILE", help="its key")
+    parser.add_argument("--client-ca-file", default="", metavar="FILE", help="authority of client certificates")
+    parser.add_argument("--pod-cidr", default="127.128.1.0/24", metavar="CIDR", help="pod addresses (%(default)s)")
+    parser.add_argument("--cluster-dns", default="", metavar="IP[,IP]", help="DNS servers of pods")
+    parser.add_argument("--cluster-domain", default="cluster.local", metavar="DOMAIN", help="(%(default)s)")
+    parser.add_argument("--image-catalog", action="append", default=[], metavar="FILE", help="more images")
+    parser.add_argument("--cni-conf-dir", default="", metavar="DIR", help="network configuration (built in)")
+    parser.add_argument("--cni-bin-dir", action="append", default=[], metavar="DIR", help="CNI plugins")
+    parser.add_argument("--container-log-max-size", default="10Mi", metavar="SIZE", help="(%(default)s)")
+    parser.add_argument("--container-log-max-files", type=int, default=5, metavar="N", help="(%(default)s)")
+    parser.add_argument("--max-pods", type=int, default=110, metavar="N", help="(%(default)s)")
+    parser.add_argument("--node-labels", default="", metavar="K=V[,K=V]", help="labels of the node")
+    parser.add_argument("--register-node", default="true", metavar="BOOL", help="(%(default)s)")
+
+
+def configuration(flags: argparse.Namespace) -> KubeletConfig:
+    """The flags as a value. Raises ConfigError."""
+    if not flags.root_dir:
+        raise ConfigError("--root-dir is required: the folder where the kubelet keeps pods, volumes and logs")
+    try:
+        max_size = quantity.parse(flags.container_log_max_size).value()
+    except quantity.QuantityError as error:
+        raise ConfigError(f"--container-log-max-size: {error}") from error
+    if flags.container_log_max_files < 2:
+        raise ConfigError("--container-log-max-files must be greater than 1")
+    root = Path(flags.root_dir).absolute()
+    user_catalog = root.parent.parent / "images.yaml"
+    catalogs = [*([user_catalog] if user_catalog.exists() else []), *map(Path, flags.image_catalog)]
+    return KubeletConfig(
+        node_name=flags.hostname_override or default_node_name(),
+        node_ip=flags.node_ip,
+        root_dir=root,
+        runtime=flags.runtime,
+        address=flags.address,
+        port=flags.port,
+        pod_cidr=flags.pod_cidr,
+        cluster_dns=tuple(part for part in flags.cluster_dns.split(",") if part),
+        cluster_domain=flags.cluster_domain,
+        cert_file=flags.tls_cert_file,
+        key_file=flags.tls_private_key_file,
+        client_ca_file=flags.client_ca_file,
+        image_catalogs=tuple(catalogs),
+        cni_conf_dir=Path(flags.cni_conf_dir) if flags.cni_conf_dir else None,
+        cni_bin_dirs=tuple(map(Path, flags.cni_bin_dir)),
+        container_log_max_size=max_size,
+        container_log_max_files=flags.container_log_max_files,
+        max_pods=flags.max_pods,
+        register_node=flags.register_node.lower() not in ("false", "0"),
+        node_labels=dict(pair.split("=", 1) for pair in flags.node_labels.split(",") if "=" in pair),
+    )
+
+
+def make_runtime(config: KubeletConfig) -> Runtime:
+    """The runtime that --runtime names. Raises ConfigError."""
+    try:
+        catalog = Catalog.load(config.image_catalogs)
+    except CatalogError as error:
+        raise ConfigError(str(error)) from error
+    if config.runtime == "simulated":
+        return SimulatedRuntime(catalog)
+    return ProcessRuntime(config.root_dir, catalog, port_shift=host_port(80) - 80)
+
+
+def build(context: Context) -> Kubelet:
+    """Build the component from its flags."""
+    config = configuration(context.flags)
+    return Kubelet(config, context.client(), make_runtime(config), context.telemetry)
+
+
+COMPONENT = ComponentSpec(
+    name="kubelet",
+    binary="kubelet",
+    summary="Runs the Pods of one node.",
+    add_flags=add_flags,
+    build=build,
+)
