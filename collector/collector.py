@@ -122,6 +122,7 @@ class Collector:
             self._forwarder,
             IntakeMetrics(registry, limiter),
         )
+        self._graph = ServiceGraph(self._store)
         self._grpc = GrpcReceiver(self._intake, config.grpc_address)
         host, port = _host_port(config.http_address)
         self._http = HttpReceiver(self._intake, host, port)
@@ -155,7 +156,7 @@ class Collector:
 
     async def _serve_query(self, started: Callable[[], None]) -> None:
         app = web.Application()
-        QueryApi(self._store, ServiceGraph(self._store)).add_routes(app.router)
+        QueryApi(self._store, self._graph).add_routes(app.router)
         console.add_routes(app.router)
 
         def serving(port: int) -> None:

@@ -40,7 +40,7 @@ _VERSION = 1
 _SPAN_COLUMNS = "trace, grp, service, start, finish, longest, flags, operations, stored, count, payload"
 _LOG_COLUMNS = "trace, grp, start, stored, count, payload"
 _ROWS_PER_STATEMENT = 250
-_EXPIRE_ROWS = 2000
+_EXPIRE_ROWS = 500
 
 
 class Stored(msgspec.Struct):

@@ -14,7 +14,7 @@ from kubeglass.collector.otlp import SIGNALS, Signal
 from kubeglass.logging.klog import Logger
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing.delivery import Patience, deliver
-from kubeglass.telemetry.tracing.outcome import Verdict
+from kubeglass.telemetry.tracing.outcome import Outcome, Verdict
 from kubeglass.telemetry.tracing.transport import GrpcTransport, HttpTransport, Transport
 
 _SENDERS = 4
@@ -32,6 +32,7 @@ class Forwarder:
         self._forwarded = registry.bind(FORWARDED)
         self._queue: deque[tuple[Signal, bytes]] = deque()
         self._bytes = 0
+        self._closing = False
         self._ready = asyncio.Event()
         self._patience = Patience(retry_seconds=300)
 
@@ -49,48 +50,48 @@ class Forwarder:
         transports = {signal.name: self._connect(signal) for signal in SIGNALS}
         started()
         try:
-            async with asyncio.TaskGroup() as senders:
-                for _ in range(_SENDERS):
-                    senders.create_task(self._send_forever(transports))
+            async with asyncio.TaskGroup() as group:
+                senders = [group.create_task(self._send_all(transports)) for _ in range(_SENDERS)]
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await self._finish(senders)
         finally:
-            try:
-                async with asyncio.timeout(_FLUSH_SECONDS):
-                    while self._queue:
-                        await self._send_next(transports)
-            except TimeoutError:
-                self._log.error(None, "Backend did not take everything before the exit", requests=len(self._queue))
             for transport in transports.values():
                 await transport.close()
 
-    async def _send_forever(self, transports: dict[str, Transport]) -> None:
+    async def _finish(self, senders: list[asyncio.Task[None]]) -> None:
+        """Let the senders empty the queue, for a while; what is under way is not sent twice."""
+        self._closing = True
+        self._ready.set()
+        _, late = await asyncio.wait(senders, timeout=_FLUSH_SECONDS)
+        for sender in late:
+            sender.cancel()
+        if late:
+            left = len(late) + len(self._queue)
+            self._log.error(None, "Backend did not take everything before the exit", requests=left)
+
+    async def _send_all(self, transports: dict[str, Transport]) -> None:
+        """Send until the forwarder closes and nothing waits."""
         while True:
             while not self._queue:
+                if self._closing:
+                    return
                 self._ready.clear()
                 await self._ready.wait()
-            await self._send_next(transports)
-
-    async def _send_next(self, transports: dict[str, Transport]) -> None:
-        signal, body = self._queue.popleft()
-        try:
+            signal, body = self._queue.popleft()
             outcome = await deliver(transports[signal.name], body, self._patience)
-        except asyncio.CancelledError:
-            self._queue.appendleft((signal, body))
-            raise
-        self._bytes -= len(body)
+            self._bytes -= len(body)
+            self._record(signal, outcome)
+
+    def _record(self, signal: Signal, outcome: Outcome) -> None:
         if outcome.verdict is Verdict.ACCEPTED:
             self._forwarded.labels(signal.name, "sent").inc()
             return
-        self._forwarded.labels(
-            signal.name, "retries_exhausted" if outcome.verdict is Verdict.RETRY else "refused"
-        ).inc()
-        self._log.error(
-            None,
-            "Failed to forward",
-            signal=signal.name,
-            endpoint=self._endpoint,
-            code=outcome.code,
-            reason=outcome.message,
-        )
+        reason = "retries_exhausted" if outcome.verdict is Verdict.RETRY else "refused"
+        self._forwarded.labels(signal.name, reason).inc()
+        values = {"signal": signal.name, "endpoint": self._endpoint, "code": outcome.code, "reason": outcome.message}
+        self._log.error(None, "Failed to forward", **values)
 
     def _connect(self, signal: Signal) -> Transport:
         if self._endpoint.startswith(("http://", "https://")):

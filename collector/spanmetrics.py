@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 from kubeglass.collector.metrics import SPAN_CALLS, SPAN_DURATION
 from kubeglass.collector.segments import Observe
-from kubeglass.logging import correlation
 from kubeglass.telemetry.metrics.registry import Registry
+from kubeglass.telemetry.tracing.context import SpanContext
+from kubeglass.telemetry.tracing.tracer import use
 
 KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES = ("UNSET", "OK", "ERROR")
@@ -39,7 +40,7 @@ class SpanMetrics:
                 self._known.add((service, name, kind, status))
         labels = (service, name, f"SPAN_KIND_{_word(KINDS, kind)}", f"STATUS_CODE_{_word(STATUSES, status)}")
         count, observe = self._calls.labels(*labels).inc, self._duration.labels(*labels).observe
-        clock, ids = self._clock, correlation.current
+        clock = self._clock
         due = 0.0
 
         def observe_span(duration_ns: int, trace: bytes, span: bytes) -> None:
@@ -50,12 +51,9 @@ class SpanMetrics:
                 observe(duration_ns / 1e6)
                 return
             due = now + _EXEMPLAR_SECONDS
-            token = ids.set((trace.hex(), span.hex()))
-            try:
+            with use(SpanContext(int.from_bytes(trace, "big"), int.from_bytes(span, "big"))):
                 count()
                 observe(duration_ns / 1e6)
-            finally:
-                ids.reset(token)
 
         return observe_span
 

@@ -43,7 +43,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("submit", (event) => {
   event.preventDefault();
   const data = new FormData(event.target);
-  if (event.target.id === "open") return go(`/trace/${data.get("id")}`);
+  if (event.target.id === "open") return go(`/trace/${data.get("trace")}`);
   const filled = [...data].filter(([, value]) => value !== "");
   return go(`/search?${new URLSearchParams(filled)}`);
 });

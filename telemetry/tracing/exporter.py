@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from kubeglass.logging.klog import Logger
 from kubeglass.telemetry.tracing import encode
@@ -85,12 +86,6 @@ class Exporter:
         try:
             await self._pump(transport)
         finally:
-            self._flushing += 1
-            try:
-                async with asyncio.timeout(self._options.flush_seconds):
-                    await self._drain(transport)
-            except TimeoutError:
-                pass
             self._closed = True
             self._drop("shutdown", len(self._queue))
             self._queue.clear()
@@ -122,11 +117,32 @@ class Exporter:
     async def _pump(self, transport: Transport) -> None:
         slots = asyncio.Semaphore(self._options.concurrency)
         async with asyncio.TaskGroup() as senders:
-            while True:
-                await self._until_ripe()
+            under_way: set[asyncio.Task[None]] = set()
+
+            async def send_all() -> None:
                 while self._queue:
                     await slots.acquire()
-                    senders.create_task(self._send_and_release(transport, self._take(), slots))
+                    task = senders.create_task(self._send_and_release(transport, self._take(), slots))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+
+            try:
+                while True:
+                    await self._until_ripe()
+                    await send_all()
+            finally:
+                await self._finish(send_all(), under_way)
+
+    async def _finish(self, send_all: Coroutine[Any, Any, None], under_way: set[asyncio.Task[None]]) -> None:
+        """Send what waits and let finish what is under way, for a while; the rest goes back to the queue."""
+        try:
+            async with asyncio.timeout(self._options.flush_seconds):
+                await send_all
+                if under_way:
+                    await asyncio.wait(under_way)
+        except TimeoutError:
+            for task in under_way:
+                task.cancel()
 
     async def _until_ripe(self) -> None:
         """Wait for a full batch, a flush, or the delay."""
@@ -142,10 +158,6 @@ class Exporter:
         count = min(self._options.batch_limit, len(self._queue))
         self._under_way += count
         return [self._queue.popleft() for _ in range(count)]
-
-    async def _drain(self, transport: Transport) -> None:
-        while self._queue:
-            await self._send(transport, self._take())
 
     async def _send_and_release(
         self, transport: Transport, batch: list[RecordedSpan], slots: asyncio.Semaphore
