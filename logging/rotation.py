@@ -92,11 +92,17 @@ class RotatingFile:
 
 
 def rotated_files(path: Path) -> list[Path]:
-    """The rotated files of a log, oldest first; not the current one."""
+    """The rotated files of a log, oldest first, compressed or not; the current one is not among them."""
     prefix = f"{path.name}."
     with os.scandir(path.parent) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(prefix) and entry.name[len(prefix)].isdigit()]
-    return [path.parent / name for name in sorted(names) if not name.endswith(".tmp")]
+        names = {entry.name for entry in entries if entry.name.startswith(prefix) and entry.name[len(prefix)].isdigit()}
+    complete = [name for name in names if not name.endswith(".tmp") and _stem(name) not in names - {name}]
+    return [path.parent / name for name in sorted(complete)]
+
+
+def _stem(name: str) -> str:
+    """The name a rotated file had before it was compressed."""
+    return name.removesuffix(".gz")
 
 
 class Follower:
@@ -147,6 +153,7 @@ class Follower:
             return False
         own = _identity(self._file)
         self._passed = max((path.name for path in rotated_files(self.path) if _identity_of(path) != own), default="")
+        self._passed = _stem(self._passed)
         if not self._from_start:
             self._file.seek(0, os.SEEK_END)
         return True
@@ -166,12 +173,16 @@ class Follower:
         own = _identity(self._file)
         if _identity_of(self.path) in (own, None):
             return None
-        later = [path for path in rotated_files(self.path) if path.name > self._passed]
+        later = self._later()
         if later and self._is_open(later[0], own):
-            self._passed = later.pop(0).name
+            self._passed = _stem(later.pop(0).name)
         elif later:
             self.gaps += 1
         return later[0] if later else self.path
+
+    def _later(self) -> list[Path]:
+        """The rotated files that may not have been read yet: the open one, when it is rotated, and those after it."""
+        return [path for path in rotated_files(self.path) if _stem(path.name) > self._passed]
 
     def _is_open(self, path: Path, own: tuple[int, int]) -> bool:
         """Whether a rotated file is the open one, be it by now compressed."""
@@ -185,7 +196,7 @@ class Follower:
         assert self._file is not None
         try:
             file = _open_any(path)
-            later = [old for old in rotated_files(self.path) if old.name > self._passed]
+            later = self._later()
             if path == self.path and later and _identity_of(later[0]) != _identity(file):
                 file.close()
                 file = _open_any(later[0])
