@@ -262,7 +262,7 @@ def build_context(spec: ComponentSpec, flags: argparse.Namespace) -> Context:
         {"service.instance.id": f"{spec.binary}-{socket.gethostname()}"},
         log,
         registry,
-        clean=sanitizer.value,
+        clean=sanitizer.pair,
     )
     telemetry = Telemetry(log=log, metrics=registry, tracer=tracer, health=Health())
     return Context(flags, telemetry, spec, verbosity)

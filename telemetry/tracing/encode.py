@@ -14,15 +14,15 @@ from kubeglass.telemetry.tracing.context import SpanContext
 from kubeglass.telemetry.tracing.tracer import Event, Link, RecordedSpan, Scope
 from kubeglass.telemetry.tracing.wire import double, field, fixed64, int64, varint
 
-Clean = Callable[[Any], Any]
-"""What the sanitizer does with one value."""
+Clean = Callable[[str, Any], Any]
+"""What to show of a value under a key: the log sanitizer's `pair`."""
 
 _REMOTE_KNOWN, _REMOTE = 0x100, 0x200  # SpanFlags
 
 
 def resource(attributes: Mapping[str, Any]) -> bytes:
     """An encoded Resource."""
-    return b"".join(_attributes(b"\x0a", attributes, _as_is))
+    return b"".join(_attributes(b"\x0a", attributes, as_is))
 
 
 def request(resource_bytes: bytes, spans: Iterable[tuple[Scope, bytes]]) -> bytes:
@@ -55,13 +55,14 @@ def span(item: RecordedSpan, clean: Clean) -> bytes:
         out += [field(b"\x6a", _link(link, clean)) for link in item.links]
     _dropped(out, b"\x70", item.dropped_links)
     if item.status:
-        message = _text(b"\x12", str(clean(item.message))) if item.message else b""
+        message = _text(b"\x12", str(clean("", item.message))) if item.message else b""
         out.append(field(b"\x7a", message + b"\x18" + varint(item.status)))
     out.append(b"\x85\x01" + flags.to_bytes(4, "little"))
     return b"".join(out)
 
 
-def _as_is(value: Any) -> Any:
+def as_is(key: str, value: Any) -> Any:
+    """No sanitizer."""
     return value
 
 
@@ -98,7 +99,7 @@ def _attributes(tag: bytes, attributes: Mapping[str, Any], clean: Clean) -> Iter
     return [
         tag + varint(len(pair)) + pair
         for key, value in attributes.items()
-        for pair in (_key(key) + _value(b"\x12", clean(value)),)
+        for pair in (_key(key) + _value(b"\x12", clean(key, value)),)
     ]
 
 
@@ -130,7 +131,7 @@ def _any(value: Any) -> bytes:
     if isinstance(value, bytes | bytearray):
         return field(b"\x3a", bytes(value))
     if isinstance(value, Mapping):
-        pairs = _attributes(b"\x0a", {str(key): inner for key, inner in value.items()}, _as_is)
+        pairs = _attributes(b"\x0a", {str(key): inner for key, inner in value.items()}, as_is)
         return field(b"\x32", b"".join(pairs))
     if isinstance(value, Sequence | set | frozenset):
         return field(b"\x2a", b"".join(_value(b"\x0a", inner) for inner in value))

@@ -48,7 +48,7 @@ class Exporter:
         options: ExportOptions,
         metrics: ExporterMetrics,
         log: Logger,
-        clean: encode.Clean = lambda value: value,
+        clean: encode.Clean = encode.as_is,
     ) -> None:
         self._connect = connect
         self._resource = resource

@@ -88,10 +88,10 @@ def build_tracer(
     log: Logger,
     registry: Registry,
     *,
-    clean: encode.Clean = lambda value: value,
+    clean: encode.Clean = encode.as_is,
     environ: Mapping[str, str] = os.environ,
 ) -> Tracer:
-    """The tracer of one component. `clean` is the log sanitizer's `value`; nothing connects before `tracer.run`."""
+    """The tracer of one component. `clean` is the log sanitizer's `pair`; nothing connects before `tracer.run`."""
     if config is None:
         return Tracer()
     options = export_options(environ)

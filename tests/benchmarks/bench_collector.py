@@ -20,7 +20,6 @@ import aiohttp
 import grpc.aio
 import psutil
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from tests.benchmarks.report import Row
 
 BATCH, SPANS_PER_TRACE, IN_FLIGHT = 512, 8, 4
@@ -146,6 +145,8 @@ def run(rounds: int) -> Iterable[Row]:
     with tempfile.TemporaryDirectory() as folder:
         rates, most, p99 = asyncio.run(_measure(Path(folder), max(1, rounds)))
     rate = statistics.median(rates)
-    yield Row("OTLP/gRPC spans per second into the store", f"{rate:,.0f}", "50,000", rate / 50_000, ">= 1", rate >= 50_000)
+    yield Row(
+        "OTLP/gRPC spans per second into the store", f"{rate:,.0f}", "50,000", rate / 50_000, ">= 1", rate >= 50_000
+    )
     yield Row("collector resident memory at that rate", f"{most:.0f} MiB", "200 MiB", most / 200, "<= 1", most <= 200)
     yield Row("trace by id at 1 M spans, p99", f"{p99 * 1e3:.2f} ms", "5 ms", p99 / 0.005, "<= 1", p99 <= 0.005)
