@@ -20,7 +20,7 @@ from kubeglass.telemetry.pages import Answer, Asked, Pages
 
 OPEN_PATHS: Final = ("/healthz", "/livez", "/readyz")
 _MAX_BODY: Final = 1 << 16
-_SMALL: Final = 1 << 16
+_PIECE_BYTES: Final = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,24 +122,32 @@ async def _asked(request: web.BaseRequest) -> Asked:
 
 
 async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    """Write the blocks, giving way to other requests after each."""
+    """Write one answer: a short one at once, a long one block by block."""
     response = web.StreamResponse(status=answer.status, headers={**answer.headers, "Content-Type": answer.content_type})
     if request.method == "HEAD":
         await response.prepare(request)
         return response
     if isinstance(answer.blocks, tuple):
         return web.Response(status=answer.status, headers=response.headers, body=b"".join(answer.blocks))
-    await response.prepare(request)
+    try:
+        await response.prepare(request)
+        await _write(response, answer.blocks)
+    except ConnectionResetError:
+        pass  # the caller left
+    return response
+
+
+async def _write(response: web.StreamResponse, blocks: Iterable[bytes]) -> None:
+    """Write the blocks in larger pieces, giving way to other requests after each block."""
     waiting = bytearray()
-    for block in answer.blocks:
+    for block in blocks:
         waiting += block
-        if len(waiting) >= _SMALL:
+        if len(waiting) >= _PIECE_BYTES:
             await response.write(bytes(waiting))
             waiting.clear()
         await asyncio.sleep(0)
     await response.write(bytes(waiting))
     await response.write_eof()
-    return response
 
 
 def _peer_certificate(request: web.BaseRequest) -> bytes | None:

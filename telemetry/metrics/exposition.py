@@ -29,8 +29,8 @@ from kubeglass.telemetry.metrics.timing import TimingRatioChild, TimingRatioInst
 
 Family = Instrument[Any] | Collected | Foreign
 
-SCALARS_PER_BLOCK: Final = 500
-HISTOGRAMS_PER_BLOCK: Final = 20
+SCALARS_PER_BLOCK: Final = 100
+HISTOGRAMS_PER_BLOCK: Final = 4
 
 
 def text(families: Iterable[Family]) -> Iterator[str]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import http.client
+import multiprocessing
 import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
 
 import prometheus_client
+import uvloop
 from prometheus_client.exposition import generate_latest
 from tests.benchmarks.report import Row, alternate
 
+from kubeglass.logging.setup import LoggingOptions, build
+from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.endpoints import serve
+from kubeglass.telemetry.health import Health
 from kubeglass.telemetry.metrics.definitions import Counter, Gauge, Histogram
 from kubeglass.telemetry.metrics.registry import Registry
+from kubeglass.telemetry.pages import Pages
+from kubeglass.telemetry.tracing.tracer import Tracer
+from kubeglass.telemetry.zpages import About
 
 BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 LABELS = ("verb", "group", "version", "resource", "scope")
@@ -26,6 +39,7 @@ def run(rounds: int) -> Iterable[Row]:
     yield from _hot_path(rounds)
     yield from _exposition(rounds)
     yield from _memory()
+    yield from _requests_during_scrapes(rounds)
 
 
 def _values(number: int) -> tuple[str, ...]:
@@ -130,6 +144,74 @@ def _exposition(rounds: int) -> Iterable[Row]:
 def _memory() -> Iterable[Row]:
     ours, theirs = _allocated(_ours), _allocated(_theirs)
     yield _row("memory of 50,000 series", f"{ours / 2**20:.1f} MiB", f"{theirs / 2**20:.1f} MiB", theirs / ours, 1)
+
+
+def _requests_during_scrapes(rounds: int) -> Iterable[Row]:
+    """GET /livez of a server that is scraped without pause, of one whose neighbour is, and of one left in peace.
+
+    The neighbour keeps the machine as busy; what remains is what a scrape takes from the event loop.
+    """
+    fork = multiprocessing.get_context("fork")
+    servers = []
+    for _ in range(2):
+        here, there = fork.Pipe()
+        server = fork.Process(target=_serve, args=(there,), daemon=True)
+        server.start()
+        servers.append((server, here.recv()))
+    (_, asked), (_, neighbour) = servers
+    latencies: dict[int, list[float]] = {asked: [], neighbour: [], 0: []}
+    for _ in range(rounds):
+        for scraped, found in latencies.items():
+            scraper = fork.Process(target=_scrape_forever, args=(scraped,), daemon=True)
+            if scraped:
+                scraper.start()
+            found += _latencies(asked)
+            if scraped:
+                scraper.kill()
+                scraper.join()
+    for server, _ in servers:
+        server.kill()
+        server.join()
+    here_p99, next_door_p99, idle_p99 = (statistics.quantiles(found, n=100)[98] for found in latencies.values())
+    for against, other in (("scraping next door", next_door_p99), ("idle", idle_p99)):
+        ratio = here_p99 / other
+        what = f"p99 of GET /livez while 50,000 series are scraped, against {against}"
+        yield Row(what, f"{here_p99 * 1e3:.2f} ms", f"{other * 1e3:.2f} ms", ratio, "<= 2x", ratio <= 2)
+
+
+def _serve(parent: Any) -> None:
+    async def main() -> None:
+        telemetry = Telemetry(build(LoggingOptions()), _ours(), Tracer(), Health())
+        pages = Pages(telemetry, About("bench", "v1.36.2", "1.36", "python3", datetime.now(UTC)))
+        async with serve(pages, "127.0.0.1", 0) as serving:
+            parent.send(serving.port)
+            await asyncio.Event().wait()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def _scrape_forever(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    while True:
+        connection.request("GET", "/metrics", headers={"Accept-Encoding": "identity"})
+        response = connection.getresponse()
+        while response.read(1 << 20):
+            pass
+        time.sleep(0.01)
+
+
+def _latencies(port: int, requests: int = 500) -> list[float]:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    found = []
+    for _ in range(requests):
+        started = time.perf_counter()
+        connection.request("GET", "/livez")
+        connection.getresponse().read()
+        found.append(time.perf_counter() - started)
+        time.sleep(0.001)
+    connection.close()
+    return found
 
 
 def _allocated(build: Callable[[], object]) -> int:
