@@ -8,7 +8,7 @@ Order as in k8s.io/apiserver/pkg/server/config.go, DefaultBuildHandlerChain. The
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -73,7 +73,7 @@ def _around(filter_: Filter, inner: Handler) -> Handler:
 
 def _measured(link: Link, filter_: Filter, inner: Handler, row: HistogramChild, tracer: Tracer) -> Handler:
     """The filter with its latency row and span."""
-    clock = asyncio.get_running_loop().time
+    clock = time.monotonic
 
     async def timed(request: Request) -> Response:
         started = clock()

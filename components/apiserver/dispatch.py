@@ -7,7 +7,7 @@ paths. What is not there is 404, what is there but cannot be done that way is 40
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,7 +54,6 @@ class Dispatcher:
         self._recorder = recorder
         self._exact = {path.path: path.handler for path in routes.paths if not path.prefix}
         self._prefixes = [path for path in routes.paths if path.prefix]
-        self._loop = asyncio.get_running_loop()
 
     @property
     def paths(self) -> list[str]:
@@ -74,7 +73,7 @@ class Dispatcher:
         finally:
             if long_running:
                 self._recorder.long_running(request, -1)
-            self._recorder.done(request, response, self._loop.time() - request.received)
+            self._recorder.done(request, response, time.monotonic() - request.received)
         return response
 
     async def _route(self, request: Request) -> Response:

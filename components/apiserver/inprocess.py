@@ -27,7 +27,7 @@ _WAITING_CHUNKS = 64
 class InProcess:
     """A Transport into a handler of this process."""
 
-    host = "[::1]:6443"
+    host = "localhost:6443"
 
     def __init__(self, handler: Callable[[], Handler], user: UserInfo | None = LOOPBACK) -> None:
         self._handler = handler
@@ -80,9 +80,9 @@ class InProcess:
             path=decoded_path(path),
             query_string=query,
             headers=CIMultiDict(headers),
-            peer="[::1]:0",
+            peer="127.0.0.1:0",
             exchange=exchange,
-            received=asyncio.get_running_loop().time(),
+            received=time.monotonic(),
             received_ns=time.time_ns(),
             host=self.host,
         )

@@ -92,7 +92,6 @@ class _Connections:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._loop = asyncio.get_running_loop()
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         exchange = _HttpExchange(http)
@@ -121,7 +120,7 @@ class _Connections:
             headers=http.headers,
             peer=f"{peer[0]}:{peer[1]}" if peer else "",
             exchange=exchange,
-            received=self._loop.time(),
+            received=time.monotonic(),
             received_ns=time.time_ns(),
             client_certificate=tls.getpeercert(binary_form=True) if tls else None,
             host=http.headers.get("Host", ""),

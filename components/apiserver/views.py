@@ -19,8 +19,6 @@ from kubeglass.components.apiserver.storage.watchcache import Listing
 
 Convert = Callable[[Kind, dict[str, Any]], dict[str, Any]]
 """(kind, object as stored) → object in the version of kind."""
-Row = tuple[Sequence[Any], Sequence[Mapping[str, Any]]]
-"""(cells, conditions)."""
 
 
 class Tables(Protocol):
@@ -31,6 +29,9 @@ class Tables(Protocol):
 
     def cells(self, kind: Kind, obj: Mapping[str, Any]) -> Sequence[Any]:
         """One value per column."""
+
+    def conditions(self, kind: Kind, obj: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+        """What is said about the row itself."""
 
 
 class _Raw(msgspec.Struct):
@@ -139,6 +140,7 @@ class TableView:
     version: str
     tables: Tables
     include: str = "Metadata"
+    convert: Convert | None = None
 
     @property
     def key(self) -> object:
@@ -162,13 +164,20 @@ class TableView:
         return framed("BOOKMARK", self._table({"resourceVersion": str(revision)}, [row]))
 
     def _row(self, record: Record) -> dict[str, Any]:
-        cells = self.tables.cells(self.kind, record.decode())
+        obj = record.decode()
+        shown = obj if self.convert is None else self.convert(self.kind, obj)
+        row: dict[str, Any] = {"cells": self.tables.cells(self.kind, shown)}
+        conditions = self.tables.conditions(self.kind, shown)
+        if conditions:
+            row["conditions"] = conditions
         match self.include:
             case "Object":
-                return {"cells": cells, "object": msgspec.Raw(record.body(self.kind))}
-            case "None":
-                return {"cells": cells, "object": None}
-        return {"cells": cells, "object": msgspec.Raw(MetadataView(self.kind, self.version).one(record))}
+                row["object"] = msgspec.Raw(ObjectView(self.kind, self.convert).one(record))
+            case "Metadata":
+                row["object"] = msgspec.Raw(MetadataView(self.kind, self.version).one(record))
+            case _:
+                row["object"] = None
+        return row
 
     def _table(self, metadata: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bytes:
         return msgspec.json.encode(
@@ -185,7 +194,7 @@ class TableView:
 def choose(kind: Kind, media: Media, tables: Tables, convert: Convert | None, include_object: str) -> View:
     """The view for a negotiated form."""
     if media.shape == TABLE:
-        return TableView(kind, media.version, tables, include_object or "Metadata")
+        return TableView(kind, media.version, tables, include_object or "Metadata", convert)
     if media.shape:
         return MetadataView(kind, media.version)
     return ObjectView(kind, convert)

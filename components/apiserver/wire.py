@@ -70,7 +70,7 @@ class Request:
     """`host:port` of the client."""
     exchange: Exchange
     received: float
-    """When it arrived, by the loop's clock."""
+    """When it arrived, by time.monotonic (a loop's own clock may stand still within one turn)."""
     received_ns: int = 0
     """When it arrived, nanoseconds since the epoch."""
     client_certificate: bytes | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ class WatchHandler:
             await self._send(session, lines, kind)
         if ended and session.bookmarks:
             await self._write(session, view.bookmark(revision, INITIAL_EVENTS_END))
-            seconds = self._loop.time() - request.received
+            seconds = time.monotonic() - request.received
             labels = (kind.group, kind.version, kind.plural, request.info.scope)
             self._metrics.watch_list_duration_seconds.labels(*labels).observe(seconds)
 

@@ -149,7 +149,7 @@ class Writer:
         self, kind: Kind, form: str, body: bytes, request: Request, context: WriteContext
     ) -> Callable[[Object | None], Object]:
         """The change that a patch makes to the current object."""
-        document = _document(body, yaml_too=form == "apply")
+        document = document_of(body, yaml_too=form == "apply")
         if form == "apply" or (form == "strategic" and kind.custom):
             raise negotiation.unknown_patch(custom=kind.custom)
 
@@ -264,7 +264,8 @@ def _record(kind: Kind, body: bytes) -> Record:
     return Record(key, len(kind.storage_prefix()), tail, revision)
 
 
-def _document(body: bytes, *, yaml_too: bool) -> Any:
+def document_of(body: bytes, *, yaml_too: bool) -> Any:
+    """A patch as a value. Raises BadRequest."""
     try:
         return msgspec.json.decode(body)
     except msgspec.DecodeError as error:

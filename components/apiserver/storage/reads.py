@@ -8,7 +8,7 @@ the store itself answer.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from dataclasses import dataclass, replace
 
 from kubeglass.components.api.errors import ApiError, BadRequest, Cause, Expired, Timeout, invalid
@@ -109,9 +109,9 @@ class Reads:
 
     async def wait_until(self, kind: Kind, revision: int) -> None:
         """Return when the cache has reached `revision`. Raises Timeout with upstream's cause."""
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         reached = await self.caches.wait_until(revision, _FRESH_SECONDS)
-        self.caches.instruments(kind).read_wait.observe(asyncio.get_running_loop().time() - started)
+        self.caches.instruments(kind).read_wait.observe(time.monotonic() - started)
         if not reached:
             raise too_large_revision(revision, self.caches.revision)
 

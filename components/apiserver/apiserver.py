@@ -1,0 +1,292 @@
+"""The composition root: storage → registry → handlers → chain → listener. It wires, and decides nothing.
+
+`COMPONENT` is the row by which `kubeglass apiserver` runs it; tests start one with testing.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path as FilePath
+from typing import IO, Any
+
+from kubeglass.components.api import conversion, kinds
+from kubeglass.components.api.kinds import Kind
+from kubeglass.components.api.user import UserInfo
+from kubeglass.components.apiserver import chain
+from kubeglass.components.apiserver.admission.chain import Chain
+from kubeglass.components.apiserver.admission.metrics import AdmissionMetrics
+from kubeglass.components.apiserver.admission.reader import BackendReader
+from kubeglass.components.apiserver.audit import Auditor, read_policy
+from kubeglass.components.apiserver.auth import build as auth_build
+from kubeglass.components.apiserver.bootstrap import Address, Bootstrap
+from kubeglass.components.apiserver.dispatch import Dispatcher, KindHandler, Path, Routes
+from kubeglass.components.apiserver.fairness import Fairness
+from kubeglass.components.apiserver.filters import Parts
+from kubeglass.components.apiserver.handlers import debug
+from kubeglass.components.apiserver.handlers.kubelets import Kubelets
+from kubeglass.components.apiserver.handlers.proxy import Proxy
+from kubeglass.components.apiserver.handlers.read import Forms, Reader
+from kubeglass.components.apiserver.handlers.reviews import Reviews
+from kubeglass.components.apiserver.handlers.subresources import SubresourceHandlers
+from kubeglass.components.apiserver.handlers.watch import WatchHandler
+from kubeglass.components.apiserver.handlers.write import Writer
+from kubeglass.components.apiserver.inprocess import LOOPBACK, InProcess
+from kubeglass.components.apiserver.listener import Bound, listen
+from kubeglass.components.apiserver.measure import RequestRecorder
+from kubeglass.components.apiserver.metrics import PodLogMetrics, WatchMetrics
+from kubeglass.components.apiserver.options import Options, add_flags, options_from
+from kubeglass.components.apiserver.registry.allocation import Allocator, ServiceRanges
+from kubeglass.components.apiserver.registry.definitions import Definitions
+from kubeglass.components.apiserver.registry.served import ServedKinds
+from kubeglass.components.apiserver.registry.store import Store
+from kubeglass.components.apiserver.registry.subresources import Subresources
+from kubeglass.components.apiserver.registry.tables import KindTables
+from kubeglass.components.apiserver.storage.backend import Backend, StorageError
+from kubeglass.components.apiserver.storage.etcd import EtcdBackend, EtcdOptions
+from kubeglass.components.apiserver.storage.measured import MeasuredBackend
+from kubeglass.components.apiserver.storage.memory import MemoryBackend
+from kubeglass.components.apiserver.storage.reads import Reads
+from kubeglass.components.apiserver.storage.sqlite import SqliteBackend
+from kubeglass.components.apiserver.storage.upkeep import Upkeep
+from kubeglass.components.apiserver.storage.watchcaches import WatchCaches
+from kubeglass.components.apiserver.views import Convert
+from kubeglass.components.apiserver.wire import Handler
+from kubeglass.components.machinery import clock
+from kubeglass.components.machinery.access import Access
+from kubeglass.components.machinery.client import Client
+from kubeglass.components.machinery.process import ComponentSpec, ConfigError, Context, server_ssl_context
+from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.pages import Pages
+
+_HOOKS = {
+    "bootstrap": (
+        "poststarthook/rbac/bootstrap-roles",
+        "poststarthook/scheduling/bootstrap-system-priority-classes",
+        "poststarthook/bootstrap-controller",
+        "poststarthook/start-system-namespaces-controller",
+        "poststarthook/start-cluster-authentication-info-controller",
+    ),
+    "caches": ("poststarthook/storage-readiness", "poststarthook/start-apiextensions-informers"),
+}
+
+
+class NotReady(Exception):
+    """Why a health check fails."""
+
+
+class ApiServer:
+    """One API server. `run` serves until cancelled; everything it needs is built there, on its loop."""
+
+    def __init__(self, options: Options, telemetry: Telemetry, pages: Pages, backend: Backend | None = None) -> None:
+        self.options = options
+        self.telemetry = telemetry
+        self.bound = Bound(options.bind_address, options.secure_port)
+        self.handler: Handler = _not_started
+        self._pages = pages
+        self._backend = MeasuredBackend(backend or backend_of(options), telemetry.metrics, telemetry.tracer)
+        self._done: set[str] = set()
+        self._add_checks()
+
+    @property
+    def url(self) -> str:
+        """Where clients of this host reach the server."""
+        scheme = "https" if self.options.tls_cert_file else "http"
+        return f"{scheme}://{self.bound.host}:{self.bound.port}"
+
+    def client(self, user: UserInfo = LOOPBACK, user_agent: str = "kube-apiserver") -> Client:
+        """A client without a socket, acting as `user`."""
+        return Client(Access(self.url), self.telemetry, user_agent, InProcess(lambda: self.handler, user))
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Serve; `started` is called when everything is ready."""
+        try:
+            await self._backend.start()
+        except StorageError as error:
+            raise ConfigError(str(error)) from error
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._serve(group, started)
+        finally:
+            await self._backend.close()
+
+    async def _serve(self, group: asyncio.TaskGroup, started: Callable[[], None]) -> None:
+        telemetry, options, backend = self.telemetry, self.options, self._backend
+        caches = WatchCaches(backend, telemetry.metrics, telemetry.log)
+        await caches.add(kinds.KINDS)
+        filled = asyncio.Event()
+        group.create_task(caches.run(filled.set), name="watch caches")
+        await filled.wait()
+        self._done.add("caches")
+        reads = Reads(caches)
+        reader = BackendReader(backend)
+        served = ServedKinds()
+        admission = Chain([], AdmissionMetrics(telemetry.metrics))
+        ranges = ServiceRanges.of(options.service_cluster_ip_range, options.node_ports)
+        store = Store(backend, served, admission, Allocator(ranges, reader))
+        definitions = Definitions(reader, served, caches.add)
+        await definitions.refresh()
+
+        auth = auth_build.build(options, caches, telemetry.metrics)
+        recorder = RequestRecorder(telemetry.metrics)
+        auditor = _auditor(options, telemetry)
+        fairness = Fairness(options, telemetry, recorder.rejected, auditor.annotate)
+        forms = Forms(KindTables(served), _conversion, served.selectable)
+        tracer = telemetry.tracer.named("k8s.io/component-base/tracing")
+        reader_handler = Reader(reads, forms, tracer)
+        writer = Writer(store, reads, served, forms, recorder, tracer)
+        watches = WatchHandler(
+            reads, forms, WatchMetrics(telemetry.metrics), telemetry.log, options.min_request_timeout
+        )
+        actions = SubresourceHandlers(reader_handler, writer, Subresources(store, reader, served, auth.sign))
+        proxy = Proxy(reads, Kubelets(reads, _kubelet_tls(options)), PodLogMetrics(telemetry.metrics), tracer)
+        reviews = Reviews(auth.tokens, auth.authorization, auth.rbac, options.audiences)
+        paths: list[Path] = [*debug.pages_paths(self._pages), *fairness.paths()]
+        if auth.accounts is not None:
+            paths += debug.openid_paths(auth.accounts, lambda: self.url)
+        dispatcher = Dispatcher(
+            served,
+            Routes(
+                _verbs(reader_handler, watches, writer), {**actions.routes(), **_streams(proxy)}, reviews.create, paths
+            ),
+            recorder,
+        )
+        self.handler = chain.build(
+            Parts(
+                telemetry, recorder, auth.authentication, auth.authorization, auditor, fairness.filter,
+                options.request_timeout,
+            ),
+            dispatcher,
+        )  # fmt: skip
+        async with _listening(self.handler, options) as self.bound:
+            address = Address(ranges.kubernetes_ip(), options.advertise_address or self.bound.host, self.bound.port)
+            bootstrap = Bootstrap(store, reads, address, options.client_ca_file, options.requestheader_client_ca_file)
+            await bootstrap.run()
+            self._done.add("bootstrap")
+            upkeep = Upkeep(
+                backend, caches, telemetry.metrics, telemetry.log, clock.now, options.etcd_compaction_interval
+            )
+            group.create_task(upkeep.run(), name="store upkeep")
+            group.create_task(fairness.run(self.client()), name="priority and fairness")
+            telemetry.log.info("Serving securely", address=f"{self.bound.host}:{self.bound.port}")
+            started()
+            await asyncio.Event().wait()
+
+    def _add_checks(self) -> None:
+        health = self.telemetry.health
+        health.add("log", lambda: None)
+        health.add("etcd", self._check_store)
+        health.add("etcd-readiness", self._check_store, ("readyz",))
+        for step, names in _HOOKS.items():
+            for name in names:
+                health.add(name, partial(self._check_done, step, name))
+        health.add("informer-sync", lambda: self._check_done("caches", "informer-sync"), ("readyz",))
+
+    async def _check_store(self) -> None:
+        await self._backend.current_revision()
+
+    def _check_done(self, step: str, name: str) -> None:
+        if step not in self._done:
+            raise NotReady(f"{name} is not finished")
+
+
+async def _not_started(request: Any) -> Any:
+    raise ConnectionError("the server has not started")
+
+
+def backend_of(options: Options) -> Backend:
+    """The store the flags name."""
+    if options.etcd_servers:
+        files = (options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile)
+        return EtcdBackend(EtcdOptions(options.etcd_servers, *files))
+    return SqliteBackend(options.storage_file) if options.storage_file else MemoryBackend()
+
+
+def _verbs(reader: Reader, watches: WatchHandler, writer: Writer) -> Mapping[str, KindHandler]:
+    return {
+        "get": reader.get,
+        "list": reader.list,
+        "watch": watches.watch,
+        "create": writer.create,
+        "update": writer.update,
+        "patch": writer.patch,
+        "delete": writer.delete,
+        "deletecollection": writer.delete_collection,
+    }
+
+
+def _streams(proxy: Proxy) -> Mapping[tuple[str, str], KindHandler]:
+    """Subresources that end at a kubelet, a Pod or a Service."""
+    return {
+        ("pods", "log"): lambda request, kind: proxy.log(request),
+        ("pods", "exec"): lambda request, kind: proxy.stream(request),
+        ("pods", "attach"): lambda request, kind: proxy.stream(request),
+        ("pods", "portforward"): lambda request, kind: proxy.stream(request),
+        ("pods", "proxy"): lambda request, kind: proxy.pod(request),
+        ("services", "proxy"): lambda request, kind: proxy.service(request),
+        ("nodes", "proxy"): lambda request, kind: proxy.node(request),
+    }
+
+
+def _conversion(kind: Kind) -> Convert | None:
+    return conversion.from_stored if conversion.needed(kind) else None
+
+
+def _auditor(options: Options, telemetry: Telemetry) -> Auditor:
+    """Raises ConfigError."""
+    if not options.audit_log_path or not options.audit_policy_file:
+        return Auditor()
+    try:
+        return Auditor(read_policy(options.audit_policy_file), _sink(options.audit_log_path), telemetry.metrics)
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _sink(path: str) -> IO[bytes]:
+    return sys.stdout.buffer if path == "-" else FilePath(path).open("ab")  # open as long as the server
+
+
+def _kubelet_tls(options: Options) -> ssl.SSLContext | None:
+    """How to speak to kubelets. Raises ConfigError."""
+    if not options.kubelet_client_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # the certificate is checked against the authority; nodes are addressed by IP
+    try:
+        context.load_cert_chain(options.kubelet_client_certificate, options.kubelet_client_key or None)
+        if options.kubelet_certificate_authority:
+            context.load_verify_locations(options.kubelet_certificate_authority)
+        else:
+            context.verify_mode = ssl.CERT_NONE
+    except OSError as error:
+        raise ConfigError(f"cannot use {options.kubelet_client_certificate} for kubelets: {error}") from error
+    return context
+
+
+def _listening(handler: Handler, options: Options) -> Any:
+    """The listener with the TLS of the flags; client certificates of both authorities reach the filters."""
+    context = server_ssl_context(options.tls_cert_file, options.tls_private_key_file, options.client_ca_file)
+    if context is not None and options.requestheader_client_ca_file:
+        context.load_verify_locations(options.requestheader_client_ca_file)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return listen(handler, options.bind_address, options.secure_port, context)
+
+
+def build(context: Context) -> ApiServer:
+    """The server that the flags describe."""
+    pages = context.pages(resettable=("/metrics",))
+    return ApiServer(options_from(context.flags), context.telemetry, pages)
+
+
+COMPONENT = ComponentSpec(
+    name="apiserver",
+    binary="kube-apiserver",
+    summary="Serves the Kubernetes API from a SQLite file, etcd or memory.",
+    add_flags=add_flags,
+    build=build,
+    service_name="apiserver",
+    kubeconfig=False,
+)

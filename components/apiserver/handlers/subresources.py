@@ -1,0 +1,99 @@
+"""Subresources over HTTP: the restricted updates (status, finalize, …), and scale, binding, eviction, token.
+
+What they do is decided in registry/subresources.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubeglass.components.api import patch as patches
+from kubeglass.components.api.errors import BadRequest
+from kubeglass.components.api.kinds import Kind
+from kubeglass.components.apiserver import negotiation
+from kubeglass.components.apiserver.dispatch import KindHandler, not_allowed
+from kubeglass.components.apiserver.handlers.read import Reader
+from kubeglass.components.apiserver.handlers.write import Writer, delete_options, document_of, write_context
+from kubeglass.components.apiserver.registry import receiving
+from kubeglass.components.apiserver.registry.subresources import Subresources
+from kubeglass.components.apiserver.wire import Request, Response, json_response
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SubresourceHandlers:
+    """The subresources that are answered here."""
+
+    reader: Reader
+    writer: Writer
+    actions: Subresources
+
+    def routes(self) -> Mapping[tuple[str, str], KindHandler]:
+        """By (plural, subresource); "" for any resource."""
+        restricted = ("status", "finalize", "approval", "ephemeralcontainers", "resize")
+        return {
+            **{("", name): self.restricted for name in restricted},
+            ("", "scale"): self.scale,
+            ("pods", "binding"): self.binding,
+            ("pods", "eviction"): self.eviction,
+            ("serviceaccounts", "token"): self.token,
+        }
+
+    async def restricted(self, request: Request, kind: Kind) -> Response:
+        """A view of the whole object of which an update may change a part."""
+        match request.info.verb:
+            case "get":
+                return await self.reader.get(request, kind)
+            case "update":
+                return await self.writer.update(request, kind)
+            case "patch":
+                return await self.writer.patch(request, kind)
+        raise not_allowed()
+
+    async def scale(self, request: Request, kind: Kind) -> Response:
+        namespace, name = request.info.namespace, request.info.name
+        if request.info.verb == "get":
+            return json_response(await self.actions.get_scale(kind, namespace, name))
+        body = await request.body()
+        if request.info.verb == "update":
+            context = write_context(request, "UpdateOptions")
+            wanted = receiving.parse_body(body, request.headers.get("Content-Type", ""), "Scale", context)
+            return json_response(await self.actions.update_scale(context, kind, namespace, name, lambda _: wanted))
+        form = negotiation.patch_type(request.headers.get("Content-Type", ""))
+        context = write_context(request, "PatchOptions", apply=form == "apply")
+        document = document_of(body, yaml_too=form == "apply")
+
+        def change(current: Object) -> Object:
+            apply = patches.apply_json_patch if form == "json" else patches.apply_merge_patch
+            patched = apply(current, document)
+            if not isinstance(patched, dict):
+                raise BadRequest("the patched document is not an object")
+            return patched
+
+        return json_response(await self.actions.update_scale(context, kind, namespace, name, change))
+
+    async def binding(self, request: Request, kind: Kind) -> Response:
+        context = write_context(request, "CreateOptions")
+        binding = await self._received(request, "Binding", context)
+        answer = await self.actions.bind(context, request.info.namespace, request.info.name, binding)
+        return json_response(answer, 201)
+
+    async def eviction(self, request: Request, kind: Kind) -> Response:
+        context = write_context(request, "CreateOptions")
+        eviction = await self._received(request, "Eviction", context)
+        options = delete_options(eviction.get("deleteOptions") or {}, request)
+        answer = await self.actions.evict(context, request.info.namespace, request.info.name, options, context.dry_run)
+        return json_response(answer, 201)
+
+    async def token(self, request: Request, kind: Kind) -> Response:
+        context = write_context(request, "CreateOptions")
+        wanted = await self._received(request, "TokenRequest", context)
+        answer = await self.actions.token(context, request.info.namespace, request.info.name, wanted)
+        return json_response(answer, 201)
+
+    @staticmethod
+    async def _received(request: Request, kind_name: str, context: Any) -> Object:
+        return receiving.parse_body(await request.body(), request.headers.get("Content-Type", ""), kind_name, context)
