@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from random import Random
 
 from kubeglass.components.scheduler.framework import Code
-from kubeglass.components.scheduler.metrics import PluginMetrics, QueueMetrics
+from kubeglass.components.scheduler.metrics import CacheMetrics, PluginMetrics, QueueMetrics
+from kubeglass.components.scheduler.queue import SchedulingQueue
+from kubeglass.components.scheduler.snapshot import Snapshot
 from kubeglass.telemetry import Telemetry
 
 _PLUGIN_SAMPLING = 0.1
@@ -83,6 +85,32 @@ class CountedQueue:
 
     def incoming(self, queue: str, event: str) -> None:
         self._metrics.queue_incoming_pods_total.labels(queue, event).inc()
+
+
+class Gauges:
+    """What is waiting and what is known, stated once per turn of the loop."""
+
+    def __init__(
+        self, queue: SchedulingQueue, snapshot: Snapshot, metrics: QueueMetrics, cache: CacheMetrics, profile: str
+    ) -> None:
+        self._queue = queue
+        self._snapshot = snapshot
+        self._metrics = metrics
+        self._cache = cache
+        self._profile = profile
+        self._plugins: set[str] = set()
+
+    def update(self) -> None:
+        """State the present."""
+        for queue, count in self._queue.pending().items():
+            self._metrics.pending_pods.labels(queue).set(count)
+        rejections = self._queue.rejections()
+        self._plugins |= rejections.keys()
+        for plugin in self._plugins:
+            self._metrics.unschedulable_pods.labels(plugin, self._profile).set(rejections[plugin])
+        self._cache.cache_size.labels("nodes").set(len(self._snapshot.nodes))
+        self._cache.cache_size.labels("pods").set(self._snapshot.pod_count)
+        self._cache.cache_size.labels("assumed_pods").set(self._snapshot.assumed_count)
 
 
 def _ignore(code: Code) -> None:

@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kubeglass.components.api.errors import ApiError, NotFound
@@ -33,13 +33,11 @@ from kubeglass.components.scheduler.framework import (
     Status,
     error,
 )
-from kubeglass.components.scheduler.instruments import CountedQueue, Measured
+from kubeglass.components.scheduler.instruments import CountedQueue, Gauges, Measured
 from kubeglass.components.scheduler.metrics import (
-    CACHE_SIZE,
-    PENDING_PODS,
-    UNSCHEDULABLE_PODS,
     ApiCallMetrics,
     AttemptMetrics,
+    CacheMetrics,
     PreemptionMetrics,
     QueueMetrics,
 )
@@ -88,13 +86,15 @@ class Scheduler:
             {entry.plugin.name: entry.plugin.events for entry in plugins},
             CountedQueue(queue_metrics),
         )
+        self._gauges = Gauges(
+            self._queue, self._snapshot, queue_metrics, CacheMetrics(telemetry.metrics), DEFAULT_SCHEDULER_NAME
+        )
         self._news = asyncio.Event()
         feed = Feed(self._snapshot, self._queue, self._nominator, queue_metrics, DEFAULT_SCHEDULER_NAME, self._news.set)
         self._pods = Informer(client, POD, Pod, telemetry)
         self._nodes = Informer(client, NODE, Node, telemetry)
         self._namespaces = Informer(client, NAMESPACE, Namespace, telemetry)
         self._subscribe(feed)
-        telemetry.metrics.collect((PENDING_PODS, UNSCHEDULABLE_PODS, CACHE_SIZE), self._gauges)
 
     def _subscribe(self, feed: Feed) -> None:
         self._nodes.subscribe(feed.node_changed)
@@ -104,25 +104,11 @@ class Scheduler:
         self._world.volumes.subscribe(feed.volumes_changed("PersistentVolume"))
         self._world.classes.subscribe(feed.volumes_changed("storage.k8s.io/StorageClass"))
 
-    def _gauges(self) -> Iterable[tuple[Any, tuple[str, ...], float]]:
-        """What can be counted when asked."""
-        for queue, count in self._queue.pending().items():
-            yield PENDING_PODS, (queue,), count
-        for plugin, count in self._queue.rejections().items():
-            yield UNSCHEDULABLE_PODS, (plugin, DEFAULT_SCHEDULER_NAME), count
-        sizes = {
-            "nodes": len(self._snapshot.nodes),
-            "pods": self._snapshot.pod_count,
-            "assumed_pods": self._snapshot.assumed_count,
-        }
-        for kind, size in sizes.items():
-            yield CACHE_SIZE, (kind,), size
-
     async def run(self, started: Callable[[], None]) -> None:
         """Schedule until cancelled."""
         async with asyncio.TaskGroup() as group:
             await start(group, self._recorder.run, "events")
-            informers = (self._namespaces, self._nodes, self._pods, *self._world.informers)
+            informers: tuple[Informer[Any], ...] = (self._namespaces, self._nodes, self._pods, *self._world.informers)
             for informer in informers:
                 group.create_task(informer.run(), name=f"informer-{informer.kind.plural}")
             for informer in informers:
@@ -138,6 +124,7 @@ class Scheduler:
             self._news.clear()
             wake_at = self._queue.flush(clock.now())
             queued = self._queue.pop(clock.now())
+            self._gauges.update()
             if queued is None:
                 await self._wait(wake_at)
                 continue
