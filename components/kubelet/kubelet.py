@@ -83,7 +83,6 @@ class Kubelet:
         self._metrics = PodWorkerMetrics(telemetry.metrics)
         self._parts = self._make_parts()
         self._pleg = Pleg(self.runtime, telemetry, self._wake, self._container_type)
-        telemetry.health.add("ping", lambda: None)
         telemetry.health.add("syncloop", self._pleg.check_health)
 
     def _make_network(self) -> CniNetwork:

@@ -170,8 +170,11 @@ async def _execute(program: str, environment: Mapping[str, str], stdin: bytes) -
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             stdout, stderr = await process.communicate(stdin)
     except TimeoutError as error:
-        process.kill()
         raise NetworkError(f"{program} did not end within {_TIMEOUT_SECONDS:g} seconds") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return process.returncode or 0, stdout, stderr
 
 

@@ -120,8 +120,6 @@ def _never_seen(
                     "exitCode": 137,
                     "reason": "ContainerStatusUnknown",
                     "message": "The container could not be located when the pod was terminated",
-                    "startedAt": None,
-                    "finishedAt": None,
                 }
             }
             return
@@ -278,7 +276,6 @@ def _condition(pod: Pod, now: float, type_: str, value: str, reason: str, messag
         "type": type_,
         "observedGeneration": pod.metadata.generation,
         "status": value,
-        "lastProbeTime": None,
         "lastTransitionTime": since,
         **({"reason": reason} if reason else {}),
         **({"message": message} if message else {}),

@@ -40,6 +40,8 @@ from kubeglass.telemetry.tracing.causality import Causes
 
 _RETRY_FIRST_SECONDS = 0.5
 _RETRY_MAX_SECONDS = 120.0
+_SHOW_PULL_ERROR_SECONDS = 1.0
+"""ErrImagePull gives way to ImagePullBackOff after this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +90,25 @@ class PodWorker:
     # -- what happens to the pod ----------------------------------------------------------------------------------
 
     def update(self, pod: Pod) -> None:
-        """The API server has a newer version of the pod."""
+        """The API server has a newer version of the pod. What only echoes our own status is no reason to look again."""
+        if not _concerns_kubelet(self.pod, pod):
+            self.pod = pod
+            return
         self.pod = pod
         self._kind = "update"
         if pod.metadata.deletion_timestamp:
-            self._deleted.set()
-            grace = pod.metadata.deletion_grace_period_seconds
-            self._end(float(grace if grace is not None else pod.spec.termination_grace_period_seconds))
+            self._take_deletion()
         self._wake.set()
+
+    def _take_deletion(self) -> None:
+        self._deleted.set()
+        grace = self.pod.metadata.deletion_grace_period_seconds
+        self._end(float(grace if grace is not None else self.pod.spec.termination_grace_period_seconds))
 
     def remove(self) -> None:
         """The API server no longer has the pod."""
         self._gone.set()
-        self._deleted.set()
-        grace = self.pod.metadata.deletion_grace_period_seconds
-        self._end(float(grace if grace is not None else self.pod.spec.termination_grace_period_seconds))
+        self._take_deletion()
 
     def wake(self) -> None:
         """Something changed on the node: look again."""
@@ -129,7 +135,7 @@ class PodWorker:
     async def run(self) -> None:
         """Live, terminate, clean up."""
         if self.pod.metadata.deletion_timestamp:
-            self.update(self.pod)
+            self._take_deletion()
         if self.pod.status.phase not in ("Succeeded", "Failed"):
             await self._live()
         self.lifecycle = "terminating"
@@ -323,6 +329,8 @@ class PodWorker:
             latest = observed.latest(spec.name)
             if spec.name in self._waiting and latest is not None:
                 waits.append(parts.back_off.remaining(self._back_off_key(spec), latest.finished_at / 1e9, parts.now()))
+            elif spec.name in self._waiting and self._waiting[spec.name].reason == "ErrImagePull":
+                waits.append(_SHOW_PULL_ERROR_SECONDS)
             elif spec.name in self._waiting:
                 waits.append(parts.puller.retry_after(self.pod.metadata.uid) or self._retry_after_failure())
         deadline = self._seconds_to_deadline()
@@ -424,6 +432,18 @@ class PodWorker:
             parts.status.finish(self.pod)
             await self._gone.wait()
         parts.status.forget(meta.uid)
+
+
+def _concerns_kubelet(old: Pod, new: Pod) -> bool:
+    """Whether a change is more than an echo of the status that the kubelet itself reported."""
+    before, after = old.metadata, new.metadata
+    return (
+        old.spec != new.spec
+        or (before.labels, before.annotations) != (after.labels, after.annotations)
+        or (before.deletion_timestamp, before.deletion_grace_period_seconds)
+        != (after.deletion_timestamp, after.deletion_grace_period_seconds)
+        or bool(new.spec.readiness_gates)
+    )
 
 
 def _with_last(pod: Pod, last: dict[str, Any] | None) -> Pod:

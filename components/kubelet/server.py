@@ -122,10 +122,10 @@ class KubeletServer:
         config = self._config
         context = server_ssl_context(config.cert_file, config.key_file, config.client_ca_file)
         server = web.Server(self._answer, access_log=None)
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, config.address, config.port, ssl_context=context, shutdown_timeout=1.0)
+            site = web.TCPSite(runner, config.address, config.port, ssl_context=context)
             try:
                 await site.start()
             except OSError as error:

@@ -217,7 +217,7 @@ def files(root: str, welcome: str, error_page: Callable[[int], str]) -> Handler:
     def handle(request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return Response(error_page(405), 405, "text/html")
-        path = os.path.normpath("/" + _unquote(request.path))
+        path = os.path.normpath("/" + _unquote(request.path).lstrip("/"))
         if not os.path.isdir(root):
             if path in ("/", "/index.html"):
                 return Response(welcome, content_type="text/html")
