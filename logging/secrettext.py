@@ -201,7 +201,8 @@ def _secret_object(match: re.Match[str]) -> str:
     if _SECRET_KIND.search(match[0]) is None:
         return match[0]
     sealed = _DATA_MAP.sub(_after_prefix("secret-data"), match[0])
-    return _DATA_BLOCK.sub(_sealed_block, sealed)
+    lines = sealed.replace("\\n", _ESCAPED_NEWLINE)  # YAML inside a JSON string
+    return _DATA_BLOCK.sub(_sealed_block, lines).replace(_ESCAPED_NEWLINE, "\\n")
 
 
 def _sealed_block(match: re.Match[str]) -> str:
@@ -216,8 +217,15 @@ _DATA_MAP = re.compile(
     rf"({_Q}(?:string)?data{_Q}\s{{0,3}}[:=]\s{{0,3}}(?:map\[string\]\w{{0,9}}|map(?=\[))?)(?:\{{[^{{}}]*\}}?|\[[^\]]*\]?)",
     re.IGNORECASE,
 )
-_DATA_BLOCK = re.compile(r"(^[ \t]*(?:data|stringData):[ \t]*\r?\n)((?:[ \t]+[^\r\n]*(?:\r?\n|\Z))+)", re.MULTILINE)
-_YAML_VALUE = re.compile(r"^([ \t]+[^:\r\n]+:[ \t]*)[^\s][^\r\n]*(?:\r?\n[ \t]{4,}[^:\r\n]+$)*", re.MULTILINE)
+_ESCAPED_NEWLINE = "\ue000\n"
+_END = r"\ue000?\r?\n"
+_DATA_BLOCK = re.compile(
+    rf"(^[ \t]*(?:data|stringData):[ \t]*{_END})((?:[ \t]+[^\r\n\ue000]*(?:{_END}|\ue000?\Z))+)", re.MULTILINE
+)
+_YAML_VALUE = re.compile(
+    rf"^([ \t]+[^:\s\ue000][^:\r\n\ue000]*:[ \t]*)[^\s\ue000][^\r\n\ue000]*(?:{_END}[ \t]{{4,}}[^:\r\n\ue000]+$)*",
+    re.MULTILINE,
+)
 
 _NAME = (
     r"(?P<name>password|passwd|passphrase|pwd|secret[_-]?key|secret|tokens?|api[_-]?key|access[_-]?key|private[_-]?key"
