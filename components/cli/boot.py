@@ -57,10 +57,9 @@ def provide(data: DataDir, plan: Plan) -> None:
 
 def boot(data: DataDir, plan: Plan, missing: Sequence[Process], started_at: float, deadline: float) -> list[Child]:
     launcher = Launcher(data)
-    launcher.preload(missing)
     children: list[Child] = []
     try:
-        children = [launcher.fork(process) for process in missing]
+        children.extend(launcher.start(process) for process in missing)
         width = max((len(process.name) for process in missing), default=0)
         launcher.await_ready(children, deadline, lambda child, seconds: _report(child, started_at, width))
         _await_nodes(data, plan, deadline)

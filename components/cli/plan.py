@@ -82,8 +82,8 @@ class Process:
 def processes(plan: Plan, data: DataDir) -> tuple[Process, ...]:
     """Every process of the cluster, in the order they are best started."""
     return (
-        _collector(plan, data),
         _apiserver(plan, data),
+        _collector(plan, data),
         _controller_manager(plan, data),
         _scheduler(plan, data),
         *_nodes(plan, data),

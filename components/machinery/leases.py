@@ -20,6 +20,7 @@ from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.telemetry import Telemetry
 
 _JITTER = 1.2
+_FIRST_UNREACHABLE_SECONDS = 0.02
 
 
 class LeadershipLost(Exception):
@@ -84,8 +85,17 @@ class LeaderElector:
         """Wait until the lease is ours."""
         self._log.info("Attempting to acquire leader lease...", lock=f"{self._namespace}/{self._name}")
         self._metrics.leading(False)
-        while not await self._try():
-            await asyncio.sleep(self._timing.retry_period_seconds * random.uniform(1, _JITTER))
+        unreachable_seconds = _FIRST_UNREACHABLE_SECONDS
+        while True:
+            try:
+                if await self._try():
+                    break
+                wait = self._timing.retry_period_seconds * random.uniform(1, _JITTER)
+            except Unreachable as error:
+                # The server is starting, as we are: look again soon, but ever less often.
+                self._log.v(4).info("API server not reachable yet", err=str(error))
+                wait = unreachable_seconds = min(unreachable_seconds * 1.5, self._timing.retry_period_seconds)
+            await asyncio.sleep(wait)
         self._metrics.leading(True)
         self._log.info("Successfully acquired lease", lock=f"{self._namespace}/{self._name}")
 
@@ -95,7 +105,7 @@ class LeaderElector:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._timing.retry_period_seconds)
-            if await self._try():
+            if await self._renewed():
                 continue
             self._metrics.slow()
             if loop.time() - self._renewed_at > self._timing.renew_deadline_seconds:
@@ -117,12 +127,20 @@ class LeaderElector:
         except (ApiError, Unreachable) as error:
             self._log.v(2).info("Failed to release lease", lock=f"{self._namespace}/{self._name}", err=str(error))
 
+    async def _renewed(self) -> bool:
+        try:
+            return await self._try()
+        except Unreachable as error:
+            self._log.error(error, "Failed to update lease", lock=f"{self._namespace}/{self._name}")
+            return False
+
     async def _try(self) -> bool:
+        """Whether the lease is ours now. Raises Unreachable."""
         try:
             return await self._take_or_renew()
         except (Conflict, AlreadyExists):
             return False
-        except (ApiError, Unreachable) as error:
+        except ApiError as error:
             self._log.error(error, "Error retrieving lease lock", lock=f"{self._namespace}/{self._name}")
             return False
 
