@@ -100,18 +100,26 @@ def created(kind: Kind, obj: Mapping[str, Any]) -> list[Cause]:
     """Causes against a new object."""
     rules = _rules(kind)
     view = objects.decode(rules.view, obj)
-    return metadata.metadata(view.metadata, kind.namespaced, name_check(kind)) + rules.check(view)
+    causes = metadata.metadata(
+        view.metadata, kind.namespaced, name_check(kind), loose_finalizers=_has_loose_finalizers(kind)
+    )
+    return causes + rules.check(view)
 
 
 def updated(kind: Kind, new: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
     """Causes against the new state of an object that exists."""
     rules = _rules(kind)
     after, before = objects.decode(rules.view, new), objects.decode(rules.view, old)
-    causes = metadata.metadata(after.metadata, kind.namespaced, lambda _: [])
+    loose = _has_loose_finalizers(kind)
+    causes = metadata.metadata(after.metadata, kind.namespaced, lambda _: [], loose_finalizers=loose)
     causes += metadata.metadata_update(after.metadata, before.metadata)
     if rules.check_update is not None:
         causes += rules.check_update(after, before)
     return causes + rules.check(after)
+
+
+def _has_loose_finalizers(kind: Kind) -> bool:
+    return kind.custom or kind.group in ("apiextensions.k8s.io", "apiregistration.k8s.io")
 
 
 def _rules(kind: Kind) -> Rules:

@@ -14,8 +14,13 @@ MAX_ANNOTATION_BYTES = 256 * 1024
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 
-def metadata(meta: ObjectMeta, namespaced: bool, name_check: NameCheck, path: str = "metadata") -> list[Cause]:
-    """Causes against the metadata of a new object, or of the new state of one."""
+def metadata(
+    meta: ObjectMeta, namespaced: bool, name_check: NameCheck, path: str = "metadata", *, loose_finalizers: bool = False
+) -> list[Cause]:
+    """Causes against the metadata of a new object, or of the new state of one.
+
+    `loose_finalizers` lets finalizers be without a domain, as custom resources and their definitions may.
+    """
     causes: list[Cause] = []
     if meta.generate_name:
         prefix = meta.generate_name[:-1] + "a" if meta.generate_name.endswith("-") else meta.generate_name
@@ -33,7 +38,7 @@ def metadata(meta: ObjectMeta, namespaced: bool, name_check: NameCheck, path: st
     causes += label_map(meta.labels, f"{path}.labels")
     causes += annotation_map(meta.annotations, f"{path}.annotations")
     causes += _owners(meta.owner_references, f"{path}.ownerReferences")
-    return causes + _finalizers(meta.finalizers, f"{path}.finalizers")
+    return causes + _finalizers(meta.finalizers, f"{path}.finalizers", loose_finalizers)
 
 
 def metadata_update(new: ObjectMeta, old: ObjectMeta, path: str = "metadata") -> list[Cause]:
@@ -92,12 +97,12 @@ def _owners(owners: tuple[OwnerReference, ...], path: str) -> list[Cause]:
     return causes
 
 
-def _finalizers(finalizers: tuple[str, ...], path: str) -> list[Cause]:
+def _finalizers(finalizers: tuple[str, ...], path: str, loose: bool) -> list[Cause]:
     causes: list[Cause] = []
     for finalizer in finalizers:
         complaints = names.qualified_name(finalizer)
         causes += [invalid(path, finalizer, text) for text in complaints]
-        if not complaints and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        if not (loose or complaints) and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
             text = "name is neither a standard finalizer name nor is it fully qualified"
             causes.append(invalid(path, finalizer, text))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:

@@ -18,6 +18,8 @@ class WriteContext:
     user: UserInfo
     dry_run: bool = False
     field_manager: str = ""
+    applying: bool = False
+    """Whether the change is a server-side apply, which keeps its own account of managedFields."""
     field_validation: FieldValidation = "Warn"
     warnings: list[str] = field(default_factory=list)
     annotations: MutableMapping[str, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ import msgspec
 from kubeglass.components.api import conversion, defaults, errors, validation
 from kubeglass.components.api.errors import BadRequest, Cause
 from kubeglass.components.api.kinds import LEASE, POD_DISRUPTION_BUDGET, Kind
+from kubeglass.components.api.patch.apply import Manager, track
 from kubeglass.components.apiserver.admission.chain import Attributes, Chain, Operation
 from kubeglass.components.apiserver.admission.reader import decoded, encoded
 from kubeglass.components.apiserver.registry import deletion, receiving, rules, strategies
@@ -142,6 +143,7 @@ class Store:
         now = self._now()
         _keep_metadata(new["metadata"], old["metadata"])
         rules.restrict(kind, subresource, new, old, now)
+        new = self._tracked(context, kind, new, old, subresource, now)
         attributes = self._attributes(context, kind, "UPDATE", new, old, subresource)
         await self._admission.admit(attributes)
         new = self._readmitted(kind, attributes.obj, new)
@@ -229,6 +231,15 @@ class Store:
     def _defaulted(self, kind: Kind, obj: Object) -> None:
         defaults.apply(kind, obj)
         rules.default(self._served, kind, obj)
+
+    def _tracked(
+        self, context: WriteContext, kind: Kind, new: Object, old: Object, subresource: str, now: float
+    ) -> Object:
+        """The new object with its managedFields kept up; objects that were never applied have none."""
+        if context.applying or not (old["metadata"].get("managedFields") or new["metadata"].get("managedFields")):
+            return new
+        manager = Manager(context.field_manager or "unknown", "Update", kind.api_version, subresource)
+        return track(old, new, self._served.struct(kind), manager, clock.rfc3339(now))
 
     def _readmitted(self, kind: Kind, admitted: Object | None, obj: Object) -> Object:
         """What admission left behind, with defaults for what it added."""
