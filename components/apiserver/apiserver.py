@@ -18,16 +18,20 @@ from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver import chain
 from kubeglass.components.apiserver.admission.chain import Chain
-from kubeglass.components.apiserver.admission.metrics import AdmissionMetrics
-from kubeglass.components.apiserver.admission.reader import BackendReader
+from kubeglass.components.apiserver.admission.metrics import AdmissionMetrics, WebhookMetrics
+from kubeglass.components.apiserver.admission.plugins import default_plugins
+from kubeglass.components.apiserver.admission.webhooks import Webhooks
 from kubeglass.components.apiserver.audit import Auditor, read_policy
 from kubeglass.components.apiserver.auth import build as auth_build
 from kubeglass.components.apiserver.bootstrap import Address, Bootstrap
+from kubeglass.components.apiserver.cleanup import clean_definition
 from kubeglass.components.apiserver.dispatch import Dispatcher, KindHandler, Path, Routes
 from kubeglass.components.apiserver.fairness import Fairness
 from kubeglass.components.apiserver.filters import Parts
 from kubeglass.components.apiserver.handlers import debug
+from kubeglass.components.apiserver.handlers.discovery import Discovery
 from kubeglass.components.apiserver.handlers.kubelets import Kubelets
+from kubeglass.components.apiserver.handlers.openapi import OpenApi
 from kubeglass.components.apiserver.handlers.proxy import Proxy
 from kubeglass.components.apiserver.handlers.read import Forms, Reader
 from kubeglass.components.apiserver.handlers.reviews import Reviews
@@ -40,6 +44,7 @@ from kubeglass.components.apiserver.measure import RequestRecorder
 from kubeglass.components.apiserver.metrics import PodLogMetrics, WatchMetrics
 from kubeglass.components.apiserver.options import Options, add_flags, options_from
 from kubeglass.components.apiserver.registry.allocation import Allocator, ServiceRanges
+from kubeglass.components.apiserver.registry.context import WriteContext
 from kubeglass.components.apiserver.registry.definitions import Definitions
 from kubeglass.components.apiserver.registry.served import ServedKinds
 from kubeglass.components.apiserver.registry.store import Store
@@ -49,11 +54,12 @@ from kubeglass.components.apiserver.storage.backend import Backend, StorageError
 from kubeglass.components.apiserver.storage.etcd import EtcdBackend, EtcdOptions
 from kubeglass.components.apiserver.storage.measured import MeasuredBackend
 from kubeglass.components.apiserver.storage.memory import MemoryBackend
-from kubeglass.components.apiserver.storage.reads import Reads
+from kubeglass.components.apiserver.storage.reads import DecodedReads, Reads
 from kubeglass.components.apiserver.storage.sqlite import SqliteBackend
 from kubeglass.components.apiserver.storage.upkeep import Upkeep
 from kubeglass.components.apiserver.storage.watchcaches import WatchCaches
 from kubeglass.components.apiserver.views import Convert
+from kubeglass.components.apiserver.webhookclient import WebhookClient
 from kubeglass.components.apiserver.wire import Handler
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.access import Access
@@ -62,6 +68,7 @@ from kubeglass.components.machinery.process import ComponentSpec, ConfigError, C
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.pages import Pages
 
+Object = dict[str, Any]
 _HOOKS = {
     "bootstrap": (
         "poststarthook/rbac/bootstrap-roles",
@@ -122,29 +129,43 @@ class ApiServer:
         await filled.wait()
         self._done.add("caches")
         reads = Reads(caches)
-        reader = BackendReader(backend)
+        reader = DecodedReads(reads)
         served = ServedKinds()
-        admission = Chain([], AdmissionMetrics(telemetry.metrics))
+        webhook_client = WebhookClient(reads, telemetry.tracer)
+        webhooks = Webhooks(reader, webhook_client.call, WebhookMetrics(telemetry.metrics))
+
+        async def spend(namespace: str, quota: str, change: Callable[[Object], Object]) -> None:
+            context = WriteContext(user=LOOPBACK)
+            await store.update(
+                context, kinds.RESOURCE_QUOTA, namespace, quota, lambda current: change(current or {}), "status"
+            )
+
+        async def written(kind: Kind) -> None:
+            if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
+                await definitions.refresh()
+
+        plugins = default_plugins(reader, spend, webhooks, options.disable_admission_plugins)
+        admission = Chain(plugins, AdmissionMetrics(telemetry.metrics))
         ranges = ServiceRanges.of(options.service_cluster_ip_range, options.node_ports)
         store = Store(backend, served, admission, Allocator(ranges, reader))
         definitions = Definitions(reader, served, caches.add)
         await definitions.refresh()
 
         auth = auth_build.build(options, caches, telemetry.metrics)
-        recorder = RequestRecorder(telemetry.metrics)
+        recorder = RequestRecorder(telemetry.metrics, served)
         auditor = _auditor(options, telemetry)
         fairness = Fairness(options, telemetry, recorder.rejected, auditor.annotate)
         forms = Forms(KindTables(served), _conversion, served.selectable)
         tracer = telemetry.tracer.named("k8s.io/component-base/tracing")
         reader_handler = Reader(reads, forms, tracer)
-        writer = Writer(store, reads, served, forms, recorder, tracer)
+        writer = Writer(store, reads, served, forms, recorder, tracer, written)
         watches = WatchHandler(
             reads, forms, WatchMetrics(telemetry.metrics), telemetry.log, options.min_request_timeout
         )
         actions = SubresourceHandlers(reader_handler, writer, Subresources(store, reader, served, auth.sign))
         proxy = Proxy(reads, Kubelets(reads, _kubelet_tls(options)), PodLogMetrics(telemetry.metrics), tracer)
         reviews = Reviews(auth.tokens, auth.authorization, auth.rbac, options.audiences)
-        paths: list[Path] = [*debug.pages_paths(self._pages), *fairness.paths()]
+        paths = [*debug.pages_paths(self._pages), *fairness.paths(), *_discovery(served)]
         if auth.accounts is not None:
             paths += debug.openid_paths(auth.accounts, lambda: self.url)
         dispatcher = Dispatcher(
@@ -170,10 +191,15 @@ class ApiServer:
                 backend, caches, telemetry.metrics, telemetry.log, clock.now, options.etcd_compaction_interval
             )
             group.create_task(upkeep.run(), name="store upkeep")
+            cleaning = definitions.run(partial(clean_definition, store, definitions))
+            group.create_task(cleaning, name="custom resource definitions")
             group.create_task(fairness.run(self.client()), name="priority and fairness")
             telemetry.log.info("Serving securely", address=f"{self.bound.host}:{self.bound.port}")
             started()
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await webhook_client.close()
 
     def _add_checks(self) -> None:
         health = self.telemetry.health
@@ -229,6 +255,21 @@ def _streams(proxy: Proxy) -> Mapping[tuple[str, str], KindHandler]:
         ("services", "proxy"): lambda request, kind: proxy.service(request),
         ("nodes", "proxy"): lambda request, kind: proxy.node(request),
     }
+
+
+def _discovery(served: ServedKinds) -> list[Path]:
+    """What clients ask for before anything else."""
+    discovery, openapi = Discovery(served), OpenApi(served)
+    return [
+        Path("/api", discovery.core_versions),
+        Path("/api/", discovery.below, prefix=True),
+        Path("/apis", discovery.groups),
+        Path("/apis/", discovery.below, prefix=True),
+        Path("/version", discovery.version),
+        Path("/openapi/v2", openapi.v2),
+        Path("/openapi/v3", openapi.v3),
+        Path("/openapi/v3/", openapi.v3_group_version, prefix=True),
+    ]
 
 
 def _conversion(kind: Kind) -> Convert | None:

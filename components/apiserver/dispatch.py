@@ -61,11 +61,11 @@ class Dispatcher:
         return sorted(path.path.rstrip("/") or "/" for path in self._routes.paths)
 
     async def __call__(self, request: Request) -> Response:
-        """Answer, count, and turn an ApiError into its Status."""
+        """Answer, count, and turn an ApiError into its Status. What has no route is not counted, as upstream."""
         long_running = request.info.long_running
         if long_running:
             self._recorder.long_running(request, 1)
-        response = Response(500)
+        response: Response | None = Response(500)
         try:
             response = await self._route(request)
         except ApiError as error:
@@ -73,17 +73,19 @@ class Dispatcher:
         finally:
             if long_running:
                 self._recorder.long_running(request, -1)
-            self._recorder.done(request, response, time.monotonic() - request.received)
-        return response
+            if response is not None:
+                self._recorder.done(request, response, time.monotonic() - request.received)
+        return response or text_response(NOT_FOUND_TEXT, 404)
 
-    async def _route(self, request: Request) -> Response:
+    async def _route(self, request: Request) -> Response | None:
+        """The handler's response, None where there is no route."""
         info = request.info
         if not info.is_resource:
             handler = self._path(request.path)
-            return await handler(request) if handler else text_response(NOT_FOUND_TEXT, 404)
+            return await handler(request) if handler else None
         kind = self._served.find(info.group, info.version, info.resource)
         if kind is None or not _is_addressed(kind, request):
-            return text_response(NOT_FOUND_TEXT, 404)
+            return None
         if info.subresource:
             return await self._subresource(request, kind)
         verb = _VERB_NAMES.get(info.verb, info.verb)
@@ -92,11 +94,11 @@ class Dispatcher:
         handle = self._routes.verbs[verb] if kind.storable else self._routes.review
         return await handle(request, kind)
 
-    async def _subresource(self, request: Request, kind: Kind) -> Response:
+    async def _subresource(self, request: Request, kind: Kind) -> Response | None:
         name = request.info.subresource
         subresource = kind.subresource(name)
         if subresource is None:
-            return text_response(NOT_FOUND_TEXT, 404)
+            return None
         if request.info.verb not in subresource.verbs:
             raise not_allowed()
         routes = self._routes.subresources

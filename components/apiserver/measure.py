@@ -7,6 +7,7 @@ Answers to k8s.io/apiserver/pkg/endpoints/metrics.
 from __future__ import annotations
 
 from kubeglass.components.apiserver.metrics import LoadMetrics, RequestMetrics
+from kubeglass.components.apiserver.registry.served import ServedKinds
 from kubeglass.components.apiserver.requestinfo import RequestInfo, truthy
 from kubeglass.components.apiserver.wire import Request, Response
 from kubeglass.telemetry.metrics.registry import Registry
@@ -15,6 +16,11 @@ _CONNECT = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 _METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _APPLY = "application/apply-patch+"
 _HEALTH = ("/healthz", "/livez", "/readyz")
+_PATHS = (
+    *_HEALTH, "/metrics/slis", "/metrics", "/openapi/v2", "/openapi/v3", "/version", "/statusz", "/flagz",
+    "/.well-known/openid-configuration", "/openid/v1/jwks", "/debug/api_priority_and_fairness", "/debug/flags",
+    "/apis", "/api",
+)  # fmt: skip
 LOOPBACK_USER = "system:apiserver"
 
 
@@ -41,26 +47,37 @@ def dry_run_label(request: Request) -> str:
     return "All" if all(value == "All" for value in asked) else "invalid"
 
 
-def labels_of(info: RequestInfo) -> tuple[str, str, str, str, str, str]:
-    """group, version, resource, subresource, scope, component. For other paths the subresource holds the path."""
-    if info.is_resource:
-        return info.group, info.version, info.resource, info.subresource, info.scope, "apiserver"
-    if info.path.startswith(_HEALTH):
-        return "", "", "", info.path, "", ""
-    return "", "", "", info.path, "", "apiserver"
+def path_label(path: str) -> str:
+    """The label of a path outside the resources: what is served there, and "" for anything else."""
+    return next((known for known in _PATHS if path == known or path.startswith(f"{known}/")), "")
 
 
 class RequestRecorder:
-    """Binds the request rows and fills them."""
+    """Binds the request rows and fills them.
 
-    def __init__(self, registry: Registry) -> None:
+    Callers choose paths, groups and resources, so only those that are served become label values.
+    """
+
+    def __init__(self, registry: Registry, served: ServedKinds) -> None:
         self.rows = RequestMetrics(registry)
         self._load = LoadMetrics(registry)
+        self._served = served
+
+    def labels_of(self, info: RequestInfo) -> tuple[str, str, str, str, str, str]:
+        """group, version, resource, subresource, scope, component. For other paths the subresource holds the path."""
+        if not info.is_resource:
+            path = path_label(info.path)
+            return "", "", "", path, "", "" if path in _HEALTH else "apiserver"
+        kind = self._served.find(info.group, info.version, info.resource)
+        if kind is None:
+            return "", "", "", "", info.scope, "apiserver"
+        subresource = info.subresource if info.subresource and kind.subresource(info.subresource) else ""
+        return info.group, info.version, info.resource, subresource, info.scope, "apiserver"
 
     def done(self, request: Request, response: Response, seconds: float) -> None:
         """A handler has returned after `seconds` since the request arrived."""
         verb = reported_verb(request)
-        labels = labels_of(request.info)
+        labels = self.labels_of(request.info)
         dry_run = dry_run_label(request)
         rows = self.rows
         rows.request_total.labels(verb, dry_run, *labels, str(response.status)).inc()
@@ -76,12 +93,13 @@ class RequestRecorder:
 
     def body_read(self, request: Request, size: int) -> None:
         """The body of a write was read."""
+        group, _, resource = self.labels_of(request.info)[:3]
         verb = request.info.verb.replace("deletecollection", "delete_collection")
-        self.rows.request_body_size_bytes.labels(request.info.group, request.info.resource, verb).observe(size)
+        self.rows.request_body_size_bytes.labels(group, resource, verb).observe(size)
 
     def rejected(self, request: Request) -> None:
         """A request was turned away for overload before it reached a handler."""
-        verb, labels = reported_verb(request), labels_of(request.info)
+        verb, labels = reported_verb(request), self.labels_of(request.info)
         self.rows.request_total.labels(verb, dry_run_label(request), *labels, "429").inc()
         self.terminated(request, 429)
         kind = "readOnly" if request.info.verb in ("get", "list", "watch") else "mutating"
@@ -89,14 +107,14 @@ class RequestRecorder:
 
     def terminated(self, request: Request, code: int) -> None:
         """A request was ended in self-defence."""
-        labels = labels_of(request.info)
+        labels = self.labels_of(request.info)
         self.rows.request_terminations_total.labels(reported_verb(request), *labels, str(code)).inc()
 
     def aborted(self, request: Request) -> None:
         """The client went away before its answer."""
-        labels = labels_of(request.info)[:5]
+        labels = self.labels_of(request.info)[:5]
         self.rows.request_aborts_total.labels(reported_verb(request), *labels).inc()
 
     def long_running(self, request: Request, change: int) -> None:
         """A long-running request began (+1) or ended (-1)."""
-        self._load.longrunning_requests.labels(reported_verb(request), *labels_of(request.info)).inc(change)
+        self._load.longrunning_requests.labels(reported_verb(request), *self.labels_of(request.info)).inc(change)
