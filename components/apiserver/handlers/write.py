@@ -5,7 +5,7 @@ What a write means is decided in registry/; here is only how HTTP asks for it. O
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -54,6 +54,8 @@ class Writer:
     forms: Forms
     recorder: RequestRecorder
     tracer: Tracer
+    written: Callable[[Kind], Awaitable[None]]
+    """Told of every finished write of a kind, before the client is."""
 
     async def create(self, request: Request, kind: Kind) -> Response:
         context = write_context(request, "CreateOptions")
@@ -62,6 +64,7 @@ class Writer:
             span.event("About to store object in database")
             body = await self.store.create(context, kind, self._namespace(request, kind), obj)
             span.event("Write to database call succeeded", len=len(body))
+            await self.written(kind)
             return self._answer(request, kind, body, 201)
 
     async def update(self, request: Request, kind: Kind) -> Response:
@@ -85,6 +88,7 @@ class Writer:
             namespace, name = self._namespace(request, kind), request.info.name
             body, gone = await self.store.delete(context, kind, namespace, name, asked)
             span.event("Object deleted from database")
+            await self.written(kind)
             if gone and kind.plural not in _RETURNS_DELETED:
                 return deleted_status(kind, msgspec.json.decode(body))
             return self._answer(request, kind, body, 200)
@@ -120,6 +124,7 @@ class Writer:
             may_create,
         )
         span.event("Object stored in database", len=len(body))
+        await self.written(kind)
         return self._answer(request, kind, body, 201 if created else 200)
 
     def _answer(self, request: Request, kind: Kind, body: bytes, status: int) -> Response:

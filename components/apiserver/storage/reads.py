@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kubeglass.components.api.errors import ApiError, BadRequest, Cause, Expired, Timeout, invalid
 from kubeglass.components.api.kinds import Kind
@@ -199,6 +200,27 @@ class Reads:
         instruments.lists.inc()
         instruments.list_fetched.inc(len(listing.records))
         instruments.list_returned.inc(len(listing.records))
+
+
+class DecodedReads:
+    """Reads by kind for those who want decoded objects: admission, allocation, rules."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        """The newest state of an object, None when there is none."""
+        record = await self._reads.get(kind, namespace if kind.namespaced else "", name)
+        return None if record is None else _whole(record, kind)
+
+    async def list(self, kind: Kind, namespace: str = "") -> list[dict[str, Any]]:
+        """Every object of a namespace, or of all."""
+        result = await self._reads.list(Filter(kind, namespace if kind.namespaced else ""))
+        return [_whole(record, kind) for record in result.listing.records]
+
+
+def _whole(record: Record, kind: Kind) -> dict[str, Any]:
+    return {"kind": kind.kind, "apiVersion": kind.stored_api_version, **record.decode()}
 
 
 def parse_revision(text: str, kind: Kind, name: str = "") -> int | None:
