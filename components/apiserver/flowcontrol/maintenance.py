@@ -13,7 +13,7 @@ from typing import Any
 
 from kubeglass.components.api.errors import AlreadyExists, ApiError, Conflict, NotFound
 from kubeglass.components.api.kinds import FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION, Kind
-from kubeglass.components.apiserver.flowcontrol.configuration import StatusWriteLimiter
+from kubeglass.components.apiserver.flowcontrol.configuration import Plan, StatusWriteLimiter
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController
 from kubeglass.components.apiserver.flowcontrol.defaults import Write, maintenance
 from kubeglass.components.apiserver.flowcontrol.objects import Condition, FlowSchema, PriorityLevel
@@ -60,8 +60,9 @@ class ConfigurationConsumer:
             await self._levels.synced.wait()
             self._schemas.subscribe(self._schema_changed)
             self._levels.subscribe(self._level_changed)
-            await self.reconcile(_KEY)
+            self._put_in_force()
             started()
+            self._queue.add(_KEY)  # the statuses, with retries
             await run_reconciler(self, self._queue, self._telemetry)
 
     def _schema_changed(self, change: Change[FlowSchema]) -> None:
@@ -76,7 +77,7 @@ class ConfigurationConsumer:
 
     async def reconcile(self, key: str) -> Result:
         """One pass: what is stored is in force, and the schemas say whether their level exists."""
-        plan = self._controller.configure(self._schemas.list(), self._levels.list())
+        plan = self._put_in_force()
         for warning in plan.warnings:
             self._telemetry.log.warning(warning)
         throttled = False
@@ -86,6 +87,9 @@ class ConfigurationConsumer:
             else:
                 throttled = True
         return Result(random.uniform(30, 75) if throttled else None)
+
+    def _put_in_force(self) -> Plan:
+        return self._controller.configure(self._schemas.list(), self._levels.list())
 
     async def _report(self, schema: str, condition: Condition) -> None:
         try:

@@ -19,7 +19,7 @@ EXECUTED = "executed"
 CANCELLED = "cancelled"
 
 
-class Caller(msgspec.Struct, frozen=True, gc=False):
+class Caller(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """Where a request came from, as far as it says so itself; for diagnosis only, never matched on."""
 
     source: str = ""  # host:port

@@ -25,7 +25,7 @@ _CACHED_USERS = 2048
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
-class RequestDigest(msgspec.Struct, frozen=True, gc=False):
+class RequestDigest(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What matching and the width estimate read of a request."""
 
     user: str

@@ -17,7 +17,7 @@ WINDOW_NS = 30 * 10**9
 Key = tuple[str, str]  # (flow schema, user)
 
 
-class Talker(msgspec.Struct):
+class Talker(msgspec.Struct, rename="camel"):
     """What one user did on one level in the window."""
 
     schema: str

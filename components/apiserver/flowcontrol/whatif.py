@@ -133,10 +133,10 @@ def replay(
 
 
 def _connections(records: Sequence[Record]) -> Iterable[list[Record]]:
-    """The records of each connection; those that name no source stand alone."""
+    """The records of each connection; those that came by none (no source, or no port) stand alone."""
     by_source: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if record.caller.source:
+        if record.caller.source and not record.caller.source.endswith(":0"):
             by_source.setdefault((record.caller.source, record.digest.user), []).append(record)
         else:
             yield [record]
@@ -195,12 +195,19 @@ class _Replayer:
             self._world.at(record.arrived_ns - self._first, partial(self._send, record, _ignore))
 
     def _loop(self, records: list[Record]) -> None:
-        """A client that sends its next request when it has its answer; it goes on as it did until the end."""
+        """A client that sends its next request when it has its answer.
+
+        One that was still at it when the recording ended goes on as it did; one that had ended before ends.
+        """
         pauses = _Pauses(records)
-        script = itertools.cycle(records)
+        rhythm = max(_answered(later) - _answered(earlier) for earlier, later in itertools.pairwise(records))
+        at_it = _answered(records[-1]) - self._first + 2 * rhythm >= self._end
+        script = itertools.cycle(records) if at_it else iter(records)
 
         def step() -> None:
-            self._send(next(script), lambda passage: self._world.at(self._world.now + pauses.after(passage), step))
+            record = next(script, None)
+            if record is not None:
+                self._send(record, lambda passage: self._world.at(self._world.now + pauses.after(passage), step))
 
         self._world.at(records[0].arrived_ns - self._first, step)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,8 +15,22 @@ from kubeglass.components.apiserver.flowcontrol.controller import FlowController
 from kubeglass.components.apiserver.flowcontrol.filter import MaxInFlight, PriorityAndFairness
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
 from kubeglass.components.apiserver.flowcontrol.objects import flow_schema, priority_level
-from kubeglass.components.apiserver.wire import LocalExchange, Request, Response
+from kubeglass.components.apiserver.wire import Request, Response, Stream, Tunnel
 from kubeglass.telemetry.metrics.registry import Registry
+
+
+class Unconnected:
+    """The exchange of a request that no handler here reads or streams."""
+
+    async def read(self, limit: int) -> bytes:
+        raise ConnectionError
+
+    async def open(self, status: int, headers: Mapping[str, str]) -> Stream:
+        raise ConnectionError
+
+    def take_over(self) -> Tunnel:
+        raise ConnectionError
+
 
 ALICE = UserInfo("alice", groups=("system:authenticated",))
 
@@ -23,7 +38,7 @@ ALICE = UserInfo("alice", groups=("system:authenticated",))
 def _request(method: str = "GET", path: str = "/api/v1/namespaces/default/pods", query: str = "") -> Request:
     loop = asyncio.get_running_loop()
     headers = {"User-Agent": "kubectl/v1.36"}
-    request = Request(method, path, query, headers, "127.0.0.1:4242", LocalExchange(), loop.time())
+    request = Request(method, path, query, headers, "127.0.0.1:4242", Unconnected(), loop.time())
     request.info = requestinfo.parse(method, path, request.query)
     request.user = ALICE
     return request

@@ -97,7 +97,7 @@ class Client:
     def __init__(self, world: World, records: list[Record], user: str, number: int, execute_ms: int) -> None:
         self.world, self.records = world, records
         self.digest = RequestDigest(user, ("system:authenticated",), True, "list", "", "v1", "pods", "", "default")
-        self.caller = Caller(f"10.0.0.1:{number}")
+        self.caller = Caller(f"10.0.0.1:{4000 + number}")
         self.execution_ns = execute_ms * 1_000_000 + number * 1017
         world.at(number * 1_000_003, self.send)
 
