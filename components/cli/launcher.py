@@ -1,8 +1,9 @@
 """Starts component processes by forking one parent that loads their code, so seven cost little more than one.
 
 The parent makes no loop, thread or channel; it loads a component's modules, freezes its heap, forks, and goes on to
-the next one. Each child leads a session of its own, and tells over a pipe when it serves. Upstream runs these as static Pods; there is no supervisor
-here either: a component that dies stays dead until the next `up`, so failures can be watched.
+the next one. Each child leads a session of its own, and tells over a pipe when it serves. Upstream runs these as
+static Pods; there is no supervisor here either: a component that dies stays dead until the next `up`, so failures
+can be watched.
 """
 
 from __future__ import annotations
