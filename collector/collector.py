@@ -122,6 +122,7 @@ class Collector:
             self._forwarder,
             IntakeMetrics(registry, limiter),
         )
+        telemetry.health.add("trace-store", self._store.check)
         self._graph = ServiceGraph(self._store)
         self._grpc = GrpcReceiver(self._intake, config.grpc_address)
         host, port = _host_port(config.http_address)

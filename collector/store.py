@@ -98,6 +98,7 @@ class Store:
         self._commit_seconds = commit_seconds
         self._spans, self._logs = Ring(), Ring()
         self._under_way = 0
+        self._failure: sqlite3.Error | None = None
         self._arrived = asyncio.Event()
         self._hurry = asyncio.Event()
         self._committed = asyncio.Condition()
@@ -130,6 +131,11 @@ class Store:
             self._reading.shutdown()
             for reader in self._readers:
                 reader.close()
+
+    def check(self) -> None:
+        """Health: whether the last commit went well."""
+        if self._failure is not None:
+            raise RuntimeError(f"the last commit failed: {self._failure}")
 
     async def flush(self) -> None:
         """Return when everything appended so far is committed or counted as lost."""
@@ -211,7 +217,9 @@ class Store:
                 await asyncio.get_running_loop().run_in_executor(self._writing, writer.write, spans, logs)
                 _count(self._metrics.stored, spans, logs)
                 self._metrics.commit.observe(time.perf_counter() - begun)
+                self._failure = None
             except sqlite3.Error as error:
+                self._failure = error
                 _count(self._metrics.lost, spans, logs)
                 self._log.error(error, "Failed to write to the trace store", path=str(self._path))
             self._spans.forget(spans)

@@ -43,6 +43,17 @@ QUEUE_CAPACITY = Gauge(
 )
 
 
+LOGS_EXPORTED = Counter(
+    "kubeglass_tracing_log_records_exported_total",
+    "Number of log records that the collector accepted.",
+    stability=ALPHA,
+)
+LOGS_DROPPED = Counter(
+    "kubeglass_tracing_log_records_dropped_total",
+    "Number of log records that never reached the collector: the queue was full, or it did not accept them in time.",
+    stability=ALPHA,
+)
+
 REASONS = ("queue_full", "refused", "retries_exhausted", "rejected", "invalid", "shutdown")
 
 

@@ -20,12 +20,13 @@ from kubeglass.telemetry.tracing import encode
 from kubeglass.telemetry.tracing.exporter import Exporter, ExportOptions
 from kubeglass.telemetry.tracing.metrics import ExporterMetrics
 from kubeglass.telemetry.tracing.tracer import Scope, Tracer
-from kubeglass.telemetry.tracing.transport import GrpcTransport, HttpTransport, Transport
+from kubeglass.telemetry.tracing.transport import TRACES, GrpcTransport, HttpTransport, Signal, Transport
 
 GROUP = "apiserver.config.k8s.io"
 VERSIONS = ("v1", "v1beta1", "v1alpha1")
 KIND = "TracingConfiguration"
 DEFAULT_ENDPOINT = "localhost:4317"
+DEFAULT_HTTP = "http://localhost:4318"
 _MILLION = 1_000_000
 _TYPES = {"endpoint": (str, "string"), "samplingRatePerMillion": (int, "int32")}
 
@@ -97,7 +98,7 @@ def build_tracer(
     options = export_options(environ)
     attributes = {"service.name": service_name, **resource}
     exporter = Exporter(
-        lambda: _connect(config.endpoint, environ, options),
+        lambda: connect(config.endpoint, environ, options.timeout_seconds),
         encode.resource(attributes),
         options,
         ExporterMetrics(registry),
@@ -125,21 +126,23 @@ def export_options(environ: Mapping[str, str]) -> ExportOptions:
     return replace(options, batch_limit=min(options.batch_limit, options.queue_limit))
 
 
-def _connect(endpoint: str | None, environ: Mapping[str, str], options: ExportOptions) -> Transport:
-    """Runs inside the event loop. The file's endpoint wins over the variables', as in Go."""
-    headers = _headers(_setting(environ, "HEADERS"))
-    from_environ = _setting(environ, "ENDPOINT")
-    if _setting(environ, "PROTOCOL") == "http/protobuf":
-        if (traces := environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")) and endpoint is None:
-            return HttpTransport(traces, headers, options.timeout_seconds)
-        base = f"http://{endpoint}" if endpoint else from_environ or "http://localhost:4318"
-        return HttpTransport(f"{base.rstrip('/')}/v1/traces", headers, options.timeout_seconds)
-    target = endpoint or re.sub(r"^https?://", "", from_environ) or DEFAULT_ENDPOINT
-    return GrpcTransport(target, headers, options.timeout_seconds)
+def connect(
+    endpoint: str | None, environ: Mapping[str, str], timeout_seconds: float, signal: Signal = TRACES
+) -> Transport:
+    """A transport; to be called inside the event loop. The file's endpoint wins over the variables', as in Go."""
+    name = signal.path.rpartition("/")[2].upper()
 
+    def setting(what: str) -> str:
+        return environ.get(f"OTEL_EXPORTER_OTLP_{name}_{what}") or environ.get(f"OTEL_EXPORTER_OTLP_{what}") or ""
 
-def _setting(environ: Mapping[str, str], name: str) -> str:
-    return environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or environ.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
+    headers = _headers(setting("HEADERS"))
+    if setting("PROTOCOL") == "http/protobuf":
+        own = environ.get(f"OTEL_EXPORTER_OTLP_{name}_ENDPOINT", "")  # a whole URL, unlike the shared variable
+        base = f"http://{endpoint}" if endpoint else environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or DEFAULT_HTTP
+        url = own if own and endpoint is None else base.rstrip("/") + signal.path
+        return HttpTransport(url, headers, timeout_seconds)
+    target = endpoint or re.sub(r"^https?://", "", setting("ENDPOINT")) or DEFAULT_ENDPOINT
+    return GrpcTransport(target, headers, timeout_seconds, signal.method)
 
 
 def _headers(text: str) -> dict[str, str]:

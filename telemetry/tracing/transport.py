@@ -6,6 +6,7 @@ grpc and aiohttp are imported, and connections made, only inside a running proce
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kubeglass.telemetry.tracing.outcome import Outcome, Verdict, accepted, grpc_failure, http_answer
@@ -14,7 +15,17 @@ if TYPE_CHECKING:
     import aiohttp
     import grpc.aio
 
-TRACE_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Where one kind of telemetry goes: its gRPC method and its HTTP path."""
+
+    method: str
+    path: str
+
+
+TRACES = Signal("/opentelemetry.proto.collector.trace.v1.TraceService/Export", "/v1/traces")
+LOGS = Signal("/opentelemetry.proto.collector.logs.v1.LogsService/Export", "/v1/logs")
 
 
 class Transport(Protocol):
@@ -31,7 +42,7 @@ class GrpcTransport:
     """OTLP/gRPC. The message is ready-made bytes, so neither stubs nor serializers are needed."""
 
     def __init__(
-        self, target: str, headers: Mapping[str, str], timeout_seconds: float, method: str = TRACE_METHOD
+        self, target: str, headers: Mapping[str, str], timeout_seconds: float, method: str = TRACES.method
     ) -> None:
         import grpc.aio
 

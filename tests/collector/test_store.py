@@ -126,6 +126,8 @@ async def test_a_full_disk_is_counted(config: CollectorConfig) -> None:
         assert running.registry.value("kubeglass_collector_store_lost_items_total", signal="traces") == 2
         assert running.registry.value("kubeglass_collector_memory_held_bytes") == 0
         assert "Failed to write to the trace store" in running.log_text.getvalue()
+        with pytest.raises(RuntimeError, match="no such table"):
+            running.collector._store.check()
 
 
 async def test_tail_sampling_end_to_end(config: CollectorConfig) -> None:
