@@ -29,7 +29,7 @@ def pages_paths(pages: Pages) -> Sequence[Path]:
         found = await pages.answer(asked)
         if found is None:
             return text_response("404 page not found\n", 404)
-        return Response(found.status, b"".join(found.blocks), found.content_type, dict(found.headers))
+        return Response(found.status, await found.body(), found.content_type, dict(found.headers))
 
     checks = [Path(f"/{endpoint}/", answer, prefix=True) for endpoint in ("healthz", "livez", "readyz")]
     return [*(Path(path, answer) for path in pages.paths), *checks]

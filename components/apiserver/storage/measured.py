@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from kubeglass.components.apiserver.storage.backend import PREFIX, Backend, Batch, Entry, Page
-from kubeglass.components.apiserver.storage.metrics import StorageMetrics
+from kubeglass.components.apiserver.storage.metrics import ListMetrics, StorageMetrics
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing.tracer import Tracer
 
@@ -24,6 +24,7 @@ class MeasuredBackend:
     def __init__(self, backend: Backend, registry: Registry, tracer: Tracer) -> None:
         self._backend = backend
         self._metrics = StorageMetrics(registry)
+        self._lists = ListMetrics(registry)
         self._tracer = tracer.named(_SCOPE)
         self.name = backend.name
 
@@ -39,7 +40,9 @@ class MeasuredBackend:
 
     async def list(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
         with self._call("list", "List(recursive=true)", prefix):
-            return await self._backend.list(prefix, start_after=start_after, limit=limit, revision=revision)
+            page = await self._backend.list(prefix, start_after=start_after, limit=limit, revision=revision)
+        self._listed(prefix, len(page.entries))
+        return page
 
     async def create(self, key: str, value: bytes, ttl_seconds: int = 0) -> int:
         with self._call("create", "Create", key):
@@ -71,6 +74,14 @@ class MeasuredBackend:
 
     async def size_bytes(self) -> int:
         return await self._backend.size_bytes()
+
+    def _listed(self, prefix: str, objects: int) -> None:
+        """A page left the store. Selectors are applied behind the cache, so all that was read is returned."""
+        labels = resource_of(prefix)
+        self._lists.storage_list_total.labels(*labels).inc()
+        self._lists.storage_list_fetched_objects_total.labels(*labels).inc(objects)
+        self._lists.storage_list_evaluated_objects_total.labels(*labels).inc(objects)
+        self._lists.storage_list_returned_objects_total.labels(*labels).inc(objects)
 
     @contextmanager
     def _call(self, operation: str, span_name: str, key: str) -> Iterator[None]:
