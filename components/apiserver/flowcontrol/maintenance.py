@@ -16,6 +16,7 @@ from kubeglass.components.api.kinds import FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURA
 from kubeglass.components.apiserver.flowcontrol.configuration import Plan, StatusWriteLimiter
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController
 from kubeglass.components.apiserver.flowcontrol.defaults import Write, maintenance
+from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
 from kubeglass.components.apiserver.flowcontrol.objects import Condition, FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.regulator import ADJUSTMENT_PERIOD_NS
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND
@@ -174,6 +175,13 @@ class ConfigurationProducer:
             )
             return
         self._log.v(2).info("Wrote bootstrap object", verb=write.verb, kind=kind.kind, name=write.name)
+
+
+async def keep_seconds(metrics: FlowControlMetrics) -> None:
+    """`keep_time` of a server that runs without priority and fairness."""
+    while True:
+        await asyncio.sleep(1)
+        metrics.observe_second()
 
 
 async def keep_time(controller: FlowController) -> None:

@@ -435,8 +435,15 @@ class FlowControlMetrics:
 
         self._registry.collect(OWN_ROWS, at_scrape)
 
+    def publish_kinds(self) -> None:
+        """Brings the ratios of reading and writing up to date: all that there is without priority and fairness."""
+        now = self._now()
+        for load in (*self.waiting.values(), *self.executing.values()):
+            load.publish(now)
+
     def observe_second(self) -> None:
         """Publishes the peaks of the second that ends."""
+        self.publish_kinds()
         for kind in KINDS:
             self._inqueue.labels(kind).set(self.waiting[kind].take_peak())
             self._inflight.labels(kind).set(self.executing[kind].take_peak())
@@ -489,9 +496,9 @@ class FlowControlMetrics:
 
     def take_over(self, regulator: Regulator) -> None:
         """Sets the gauges from the regulator's state, and adds what its plain counts grew by."""
+        self.publish_kinds()
         now = self._now()
-        loads: list[LevelLoad | KindLoad] = [*self._loads.values(), *self.waiting.values(), *self.executing.values()]
-        for load in loads:
+        for load in self._loads.values():
             load.publish(now)
         for tally in self._tallies.values():
             tally.publish()
