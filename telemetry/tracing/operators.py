@@ -15,14 +15,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
-from kubeglass.telemetry.tracing.causality import Causes, hand_on
+from kubeglass.telemetry.tracing.causality import Causes, hand_on, stamp
 from kubeglass.telemetry.tracing.context import current_context
 from kubeglass.telemetry.tracing.setup import TracingConfiguration, build_tracer
 from kubeglass.telemetry.tracing.tracer import CONSUMER, Span, Tracer
+
+T = TypeVar("T")
 
 
 def reconcile_span(body: Any, name: str = "", *, tracer: Tracer | None = None, settled: bool = False) -> Span:
@@ -35,9 +37,13 @@ def reconcile_span(body: Any, name: str = "", *, tracer: Tracer | None = None, s
     )
 
 
-def stamped(obj: dict[str, Any]) -> dict[str, Any]:
-    """`obj`, carrying the active span to whoever reacts to it."""
-    hand_on(obj, current_context())
+def stamped(obj: T) -> T:
+    """`obj` (a dict, or a model of lightkube or the official client), carrying the active span to whoever reacts."""
+    if isinstance(obj, MutableMapping):
+        hand_on(obj, current_context())
+    else:
+        metadata: Any = obj.metadata  # type: ignore[attr-defined]
+        metadata.annotations = stamp(metadata.annotations, current_context()) or None
     return obj
 
 

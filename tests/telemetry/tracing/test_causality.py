@@ -129,6 +129,21 @@ def test_hand_on() -> None:
         assert cause_of(stamped(obj)["metadata"]) == WRITE
 
 
+def test_models_of_client_libraries(tracer, kept) -> None:
+    """lightkube's and the official client's objects are understood and stamped like plain ones."""
+    from kubernetes.client import V1ObjectMeta, V1Pod
+    from lightkube.models.meta_v1 import ObjectMeta
+    from lightkube.resources.core_v1 import Pod
+
+    for number, (pod, meta_type) in enumerate(((Pod, ObjectMeta), (V1Pod, V1ObjectMeta))):
+        cause = pod(metadata=meta_type(name="p", uid=f"model-{number}", generation=1, annotations=stamp(None, WRITE)))
+        with reconcile_span(cause, tracer=tracer):
+            child = stamped(pod(metadata=meta_type(name="c")))
+        assert kept.spans[-1].parent == WRITE
+        assert cause_of(child.metadata) == SpanContext(WRITE.trace_id, kept.spans[-1].context.span_id, True, True)
+        assert stamped(pod(metadata=meta_type(name="c"))).metadata.annotations is None
+
+
 def test_operator_helper(tracer, kept) -> None:
     """The three lines: the handler's span is a child of the change, and what it writes carries it on."""
     body = {"kind": "Shop", "metadata": {"name": "s", "namespace": "n", **meta(WRITE, uid="operator-test")}}
