@@ -7,6 +7,7 @@ then creates NAME anew, and never writes to the renamed file again. cri.py keeps
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import threading
 import time
@@ -115,7 +116,8 @@ class Follower:
         self.path = Path(path)
         self.gaps = 0
         self._file: BinaryIO | None = None
-        self._passed = ""
+        self._passed = ""  # the last rotated file that was read to its end,
+        self._is_passed = False  # which may be the one that is still open
         self._partial = b""
         self._from_start = from_start
 
@@ -141,22 +143,25 @@ class Follower:
             self._file = None
 
     def _begin(self) -> bool:
+        """Open the file to start with; the current one before the others are listed, so that none slips between."""
         if not self.path.parent.is_dir():
             return False
-        old = rotated_files(self.path)
-        if old and self._from_start:
-            self._file = _open_any(old[0])
-            return True
         try:
-            self._file = self.path.open("rb", buffering=0)
+            current: BinaryIO | None = self.path.open("rb", buffering=0)
         except FileNotFoundError:
-            return False
-        own = _identity(self._file)
-        self._passed = max((path.name for path in rotated_files(self.path) if _identity_of(path) != own), default="")
-        self._passed = _stem(self._passed)
-        if not self._from_start:
-            self._file.seek(0, os.SEEK_END)
-        return True
+            current = None
+        older = rotated_files(self.path)
+        if self._from_start and older:
+            if current is not None:
+                current.close()
+            self._file = _open_any(older[0])
+        elif current is not None:
+            self._file = current
+            own = _identity(current)
+            names = [_stem(path.name) for path in itertools.takewhile(lambda path: _identity_of(path) != own, older)]
+            self._passed = names[-1] if names else ""
+            current.seek(0, os.SEEK_SET if self._from_start else os.SEEK_END)
+        return self._file is not None
 
     def _records(self) -> Iterator[bytes]:
         """Whole records up to the end of the file that is open."""
@@ -174,10 +179,12 @@ class Follower:
         if _identity_of(self.path) in (own, None):
             return None
         later = self._later()
-        if later and self._is_open(later[0], own):
-            self._passed = _stem(later.pop(0).name)
-        elif later:
-            self.gaps += 1
+        if later and not self._is_passed:
+            if self._is_open(later[0], own):
+                self._passed = _stem(later.pop(0).name)
+            else:
+                self.gaps += 1
+            self._is_passed = True
         return later[0] if later else self.path
 
     def _later(self) -> list[Path]:
@@ -204,6 +211,7 @@ class Follower:
             return
         self._file.close()
         self._file = file
+        self._is_passed = False
 
 
 def _lines(data: bytes) -> Iterator[bytes]:

@@ -301,7 +301,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         ("--",),
         re.compile(
-            r"(--?[a-z0-9-]{0,40}(?:password|passwd|token|secret|api-?key|access-?key|private-?key)"
+            r"((?<![-\w])--?(?!-)[a-z0-9-]{0,40}(?:password|passwd|token|secret|api-?key|access-?key|private-?key)"
             r"(?:\s{1,3}|&command=|\\{0,8}[\"']\s?,?\s?\\{0,8}[\"']))(?![-\[])[^\s\"'&,\]\\]+",
             re.IGNORECASE,
         ),
