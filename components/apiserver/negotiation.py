@@ -1,12 +1,12 @@
 """Accept and Content-Type: in which form the client wants the answer, and in which it sent the body. Pure.
 
-The wire is JSON (and YAML). A client that only accepts protobuf is answered in JSON; a protobuf body gets 415.
+Answers are JSON (or YAML); a client that prefers protobuf is answered in JSON, which it reads as well.
 Texts as k8s.io/apiserver/pkg/endpoints/handlers/negotiation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -64,18 +64,6 @@ def accept(header: str, shapes: frozenset[str] = frozenset()) -> Media:
             continue
         return Media(shape, version or "v1", name == YAML)
     raise NotAcceptable("only the following media types are accepted: " + ", ".join(_SERVED))
-
-
-def body_type(header: str, allowed: Collection[str] = _SERVED) -> str:
-    """json or yaml for the body of a create or update. Raises UnsupportedMediaType."""
-    name = header.partition(";")[0].strip().lower()
-    if name in ("", JSON):
-        return "json"
-    if name in (YAML, "application/x-yaml", "text/yaml"):
-        return "yaml"
-    raise UnsupportedMediaType(
-        f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}"
-    )
 
 
 def patch_type(header: str) -> str:

@@ -15,6 +15,7 @@ from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.auth.authenticators import AuthenticationFailed, BearerTokens, in_standard_group
 from kubeglass.components.apiserver.auth.authorizers import Attributes, Authorization
 from kubeglass.components.apiserver.auth.rbac import Rbac, Rule
+from kubeglass.components.apiserver.handlers import bodies
 from kubeglass.components.apiserver.handlers.write import write_context
 from kubeglass.components.apiserver.registry import receiving
 from kubeglass.components.apiserver.wire import Request, Response, json_response
@@ -49,8 +50,7 @@ class Reviews:
     async def create(self, request: Request, kind: Kind) -> Response:
         """The review with its status filled in."""
         context = write_context(request, "CreateOptions")
-        body = await request.body()
-        obj = receiving.parse_body(body, request.headers.get("Content-Type", ""), kind.kind, context)
+        obj = await bodies.received(request, kind.kind, context)
         receiving.check_kind(obj, kind.api_version, kind.kind)
         metadata = {"creationTimestamp": None, **(obj.get("metadata") or {})}
         review = {

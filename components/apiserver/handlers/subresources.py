@@ -14,9 +14,9 @@ from kubeglass.components.api.errors import BadRequest
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver import negotiation
 from kubeglass.components.apiserver.dispatch import KindHandler, not_allowed
+from kubeglass.components.apiserver.handlers import bodies
 from kubeglass.components.apiserver.handlers.read import Reader
 from kubeglass.components.apiserver.handlers.write import Writer, delete_options, document_of, write_context
-from kubeglass.components.apiserver.registry import receiving
 from kubeglass.components.apiserver.registry.subresources import Subresources
 from kubeglass.components.apiserver.wire import Request, Response, json_response
 
@@ -60,10 +60,10 @@ class SubresourceHandlers:
         body = await request.body()
         if request.info.verb == "update":
             context = write_context(request, "UpdateOptions")
-            wanted = receiving.parse_body(body, request.headers.get("Content-Type", ""), "Scale", context)
+            wanted = bodies.parsed(body, request.headers.get("Content-Type", ""), "Scale", context)
             return json_response(await self.actions.update_scale(context, kind, namespace, name, lambda _: wanted))
         form = negotiation.patch_type(request.headers.get("Content-Type", ""))
-        context = write_context(request, "PatchOptions", apply=form == "apply")
+        context = write_context(request, "PatchOptions", applying=form == "apply")
         document = document_of(body, yaml_too=form == "apply")
 
         def change(current: Object) -> Object:
@@ -77,23 +77,19 @@ class SubresourceHandlers:
 
     async def binding(self, request: Request, kind: Kind) -> Response:
         context = write_context(request, "CreateOptions")
-        binding = await self._received(request, "Binding", context)
+        binding = await bodies.received(request, "Binding", context)
         answer = await self.actions.bind(context, request.info.namespace, request.info.name, binding)
         return json_response(answer, 201)
 
     async def eviction(self, request: Request, kind: Kind) -> Response:
         context = write_context(request, "CreateOptions")
-        eviction = await self._received(request, "Eviction", context)
+        eviction = await bodies.received(request, "Eviction", context)
         options = delete_options(eviction.get("deleteOptions") or {}, request)
         answer = await self.actions.evict(context, request.info.namespace, request.info.name, options, context.dry_run)
         return json_response(answer, 201)
 
     async def token(self, request: Request, kind: Kind) -> Response:
         context = write_context(request, "CreateOptions")
-        wanted = await self._received(request, "TokenRequest", context)
+        wanted = await bodies.received(request, "TokenRequest", context)
         answer = await self.actions.token(context, request.info.namespace, request.info.name, wanted)
         return json_response(answer, 201)
-
-    @staticmethod
-    async def _received(request: Request, kind_name: str, context: Any) -> Object:
-        return receiving.parse_body(await request.body(), request.headers.get("Content-Type", ""), kind_name, context)

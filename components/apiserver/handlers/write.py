@@ -12,16 +12,14 @@ from typing import Any, cast
 import msgspec
 import yaml
 
-from kubeglass.components.api import patch as patches
-from kubeglass.components.api.errors import ApiError, BadRequest, Cause, InternalError, Invalid, invalid
+from kubeglass.components.api.errors import BadRequest, Cause, invalid
 from kubeglass.components.api.kinds import Kind
-from kubeglass.components.api.patch import PatchError
 from kubeglass.components.apiserver import negotiation
-from kubeglass.components.apiserver.handlers import options
+from kubeglass.components.apiserver.handlers import bodies, options
 from kubeglass.components.apiserver.handlers.options import integer
 from kubeglass.components.apiserver.handlers.read import ONE, Forms, handler_attributes, rendered
 from kubeglass.components.apiserver.measure import RequestRecorder
-from kubeglass.components.apiserver.registry import receiving
+from kubeglass.components.apiserver.registry import patching
 from kubeglass.components.apiserver.registry.context import DeleteOptions, FieldValidation, WriteContext
 from kubeglass.components.apiserver.registry.served import ServedKinds
 from kubeglass.components.apiserver.registry.store import Store
@@ -30,7 +28,7 @@ from kubeglass.components.apiserver.storage.reads import Reads
 from kubeglass.components.apiserver.storage.records import Record
 from kubeglass.components.apiserver.storage.watchcache import Listing
 from kubeglass.components.apiserver.views import ObjectView, list_head
-from kubeglass.components.apiserver.wire import Request, Response, json_response
+from kubeglass.components.apiserver.wire import ANONYMOUS, Request, Response, json_response
 from kubeglass.telemetry.tracing.tracer import Span, Tracer
 
 Object = dict[str, Any]
@@ -75,7 +73,7 @@ class Writer:
 
     async def patch(self, request: Request, kind: Kind) -> Response:
         form = negotiation.patch_type(request.headers.get("Content-Type", ""))
-        context = write_context(request, "PatchOptions", apply=form == "apply")
+        context = write_context(request, "PatchOptions", applying=form == "apply")
         with self.tracer.span("Patch", attributes=handler_attributes(request)) as span:
             change = self._patch(kind, form, await self._body(request, span), request, context)
             span.event("About to apply patch")
@@ -146,7 +144,7 @@ class Writer:
     async def _object(self, request: Request, kind_name: str, context: WriteContext, span: Span) -> Object:
         body = await self._body(request, span)
         span.event("About to convert to expected version")
-        obj = receiving.parse_body(body, request.headers.get("Content-Type", ""), kind_name, context)
+        obj = bodies.parsed(body, request.headers.get("Content-Type", ""), kind_name, context)
         span.event("Conversion done")
         return obj
 
@@ -155,25 +153,23 @@ class Writer:
     ) -> Callable[[Object | None], Object]:
         """The change that a patch makes to the current object."""
         document = document_of(body, yaml_too=form == "apply")
-        if form == "apply" or (form == "strategic" and kind.custom):
-            raise negotiation.unknown_patch(custom=kind.custom)
-
-        def change(current: Object | None) -> Object:
-            assert current is not None
-            try:
-                if form == "json":
-                    patched = patches.apply_json_patch(current, document)
-                elif form == "merge":
-                    patched = patches.apply_merge_patch(current, document)
-                else:
-                    patched = patches.apply_strategic_merge_patch(current, document, self.served.struct(kind))
-            except PatchError as error:
-                raise _refused_patch(error) from error
-            if not isinstance(patched, dict):
-                raise BadRequest("the patched document is not an object")
-            return patched
-
-        return change
+        if form == "apply":
+            return patching.apply_change(
+                kind,
+                self.served.struct(kind),
+                document,
+                request.info.name,
+                context,
+                force=truthy(request.query, "force"),
+                subresource=request.info.subresource,
+            )
+        if form == "json":
+            return patching.json_change(document)
+        if form == "merge":
+            return patching.merge_change(document)
+        if kind.custom:
+            raise negotiation.unknown_patch(custom=True)
+        return patching.strategic_change(document, self.served.struct(kind))
 
     async def _delete_options(self, request: Request, span: Span) -> tuple[DeleteOptions, WriteContext]:
         body = await self._body(request, span) if request.method == "DELETE" else b""
@@ -187,7 +183,7 @@ class Writer:
 
 
 def write_context(
-    request: Request, options_kind: str, dry_run_in_body: object = None, *, apply: bool = False
+    request: Request, options_kind: str, dry_run_in_body: object = None, *, applying: bool = False
 ) -> WriteContext:
     """Who writes, and how. Raises Invalid with the texts of metav1 validation."""
     query = request.query
@@ -200,9 +196,9 @@ def write_context(
     manager = request.param("fieldManager")
     if len(manager) > _MANAGER_LIMIT:
         causes.append(Cause("FieldValueTooLong", "Too long: may not be more than 128 bytes", "fieldManager"))
-    if apply and not manager:
+    if applying and not manager:
         causes.append(Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager"))
-    if options_kind == "PatchOptions" and not apply and "force" in query:
+    if options_kind == "PatchOptions" and not applying and "force" in query:
         text = "Forbidden: may not be specified for non-apply patch"
         causes.append(Cause("FieldValueForbidden", text, "force"))
     if causes:
@@ -212,6 +208,7 @@ def write_context(
         dry_run=bool(dry_run),
         field_manager=manager or _manager_of(request.headers.get("User-Agent", "")),
         field_validation=cast(FieldValidation, validation or "Warn"),
+        applying=applying,
         warnings=request.warnings,
         annotations=request.annotations,
     )
@@ -285,21 +282,7 @@ def document_of(body: bytes, *, yaml_too: bool) -> Any:
 def _delete_body(body: bytes, content_type: str) -> Mapping[str, Any]:
     if not body.strip():
         return {}
-    form = negotiation.body_type(content_type)
-    try:
-        given = yaml.safe_load(body) if form == "yaml" else msgspec.json.decode(body)
-    except (msgspec.DecodeError, yaml.YAMLError) as error:
-        raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from error
-    return given if isinstance(given, dict) else {}
-
-
-def _refused_patch(error: PatchError) -> ApiError:
-    match error.blame:
-        case "request":
-            return BadRequest(str(error))
-        case "operation":
-            return Invalid(str(error))
-    return InternalError(str(error))
+    return bodies.parsed(body, content_type, "DeleteOptions", WriteContext(ANONYMOUS))
 
 
 def _unsupported(field: str, value: object, known: tuple[str, ...]) -> Cause:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kubeglass.components.api.errors import NotAcceptable, UnsupportedMediaType
-from kubeglass.components.apiserver.negotiation import PARTIAL, TABLE, accept, body_type, patch_type
+from kubeglass.components.apiserver.negotiation import PARTIAL, TABLE, accept, patch_type
 
 SHAPES = frozenset({TABLE, PARTIAL})
 KUBECTL = (
@@ -43,17 +43,6 @@ def test_nothing_acceptable_is_406(header: str) -> None:
     """The text lists what there is."""
     with pytest.raises(NotAcceptable, match="only the following media types are accepted: application/json, "):
         accept(header, SHAPES)
-
-
-def test_bodies_are_json_or_yaml() -> None:
-    """A missing type is JSON; protobuf is refused with 415."""
-    assert [body_type(header) for header in ("", "application/json; charset=utf-8", "application/yaml")] == [
-        "json",
-        "json",
-        "yaml",
-    ]
-    with pytest.raises(UnsupportedMediaType, match="the body of the request was in an unknown format"):
-        body_type("application/vnd.kubernetes.protobuf")
 
 
 def test_patches_have_four_forms() -> None:
