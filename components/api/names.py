@@ -39,8 +39,9 @@ _LABEL_VALUE_SAYS = (
 Complaints = list[str]
 
 
-def too_long(limit: int) -> str:
-    return f"must be no more than {limit} bytes"
+def too_long(limit: int, unit: str = "bytes") -> str:
+    """Upstream counts bytes for names and labels, and still says characters for the rest."""
+    return f"must be no more than {limit} {unit}"
 
 
 def out_of_range(low: int, high: int) -> str:
@@ -57,11 +58,11 @@ def dns1123_subdomain(value: str) -> Complaints:
 
 def wildcard_subdomain(value: str) -> Complaints:
     says = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"  # noqa: E501
-    return _sized(value, 253) + _shaped(value, _WILDCARD_SUBDOMAIN, says, "*.example.com")
+    return _sized(value, 253, "characters") + _shaped(value, _WILDCARD_SUBDOMAIN, says, "*.example.com")
 
 
 def dns1035_label(value: str) -> Complaints:
-    return _sized(value, 63) + _shaped(value, _DNS1035_LABEL, _DNS1035_LABEL_SAYS, "my-name", "abc-123")
+    return _sized(value, 63, "characters") + _shaped(value, _DNS1035_LABEL, _DNS1035_LABEL_SAYS, "my-name", "abc-123")
 
 
 def qualified_name(value: str) -> Complaints:
@@ -101,7 +102,7 @@ def path_segment(value: str) -> Complaints:
 
 def config_key(value: str) -> Complaints:
     """Keys of ConfigMaps and Secrets."""
-    complaints = _sized(value, 253) + _shaped(
+    complaints = _sized(value, 253, "characters") + _shaped(
         value,
         _CONFIG_KEY,
         "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
@@ -133,7 +134,7 @@ def port_number(port: int) -> Complaints:
 def port_name(value: str) -> Complaints:
     complaints = []
     if len(value) > 15:
-        complaints.append(too_long(15))
+        complaints.append(too_long(15, "characters"))
     if not re.fullmatch("[-a-z0-9]+", value):
         complaints.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not re.search("[a-z]", value):
@@ -153,8 +154,8 @@ def ip(value: str) -> Complaints:
     return []
 
 
-def _sized(value: str, limit: int) -> Complaints:
-    return [too_long(limit)] if len(value.encode()) > limit else []
+def _sized(value: str, limit: int, unit: str = "bytes") -> Complaints:
+    return [too_long(limit, unit)] if len(value.encode()) > limit else []
 
 
 def _shaped(value: str, pattern: str, says: str, *examples: str) -> Complaints:

@@ -87,7 +87,7 @@ _LABEL_NAMES = frozenset({("", "namespaces")})
 
 def name_check(kind: Kind) -> NameCheck:
     """How objects of this kind may be named."""
-    if kind.group == "rbac.authorization.k8s.io":
+    if kind.group in ("rbac.authorization.k8s.io", "apiregistration.k8s.io"):
         return names.path_segment
     if (kind.group, kind.plural) in _LABEL_NAMES:
         return names.dns1123_label
