@@ -73,7 +73,7 @@ class AddressStore:
         found = {}
         for entry in self._directory.iterdir():
             if entry.name[0].isdigit():
-                container_id, _, interface = entry.read_text().partition("\r\n")
+                container_id, _, interface = entry.read_bytes().decode().partition("\r\n")  # text mode would eat the CR
                 found[entry.name] = (container_id, interface)
         return found
 
@@ -90,7 +90,7 @@ class AddressStore:
 
     def _reserve(self, address: str, container_id: str, interface: str) -> bool:
         draft = self._directory / f".{os.getpid()}.draft"
-        draft.write_text(f"{container_id}\r\n{interface}")
+        draft.write_bytes(f"{container_id}\r\n{interface}".encode())
         try:
             os.link(draft, self._directory / address)
         except FileExistsError:

@@ -82,6 +82,7 @@ class Kubelet:
         self.node = NodeReporter(config, client, self.runtime, self._recorder, telemetry, self._problems)
         self._metrics = PodWorkerMetrics(telemetry.metrics)
         self._parts = self._make_parts()
+        self.server = KubeletServer(config, client, self.runtime, self.pods, self, telemetry)
         self._pleg = Pleg(self.runtime, telemetry, self._wake, self._container_type)
         telemetry.health.add("syncloop", self._pleg.check_health)
 
@@ -143,8 +144,7 @@ class Kubelet:
     async def _start(self, group: asyncio.TaskGroup, started: Callable[[], None]) -> None:
         group.create_task(self._recorder.run(), name="events")
         await self.runtime.start()
-        server = KubeletServer(self._config, self._client, self.runtime, self.pods, self, self._telemetry)
-        await start(group, server.run, "server")
+        await start(group, self.server.run, "server")
         await start(group, self._parts.probes.run, "probes")
         await start(group, self._parts.status.run, "status")
         await start(group, self._pleg.run, "pleg")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def _number(query: Mapping[str, str], name: str, minimum: int) -> int | None:
     return value
 
 
-async def read(path: Path, query: LogQuery, still_running: Callable[[], bool]) -> AsyncIterator[bytes]:
+async def read(path: Path, query: LogQuery, still_running: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
     """The log as blocks of text; with `follow` until the container has ended."""
     follower = Follower(path)
     left = query.limit_bytes
@@ -93,7 +93,9 @@ async def read(path: Path, query: LogQuery, still_running: Callable[[], bool]) -
                     return
             if not query.follow:
                 return
-            running = still_running()  # asked before the last poll, so that nothing written before the end is missed
+            running = (
+                await still_running()
+            )  # asked before the last poll, so that nothing written before the end is missed
             lines = list(_wanted(follower.poll(), query))
             if not lines and not running:
                 return

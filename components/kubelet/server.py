@@ -82,6 +82,7 @@ class KubeletServer:
         kubelet: HasProbeRegistry,
         telemetry: Telemetry,
     ) -> None:
+        self.port = config.port  # the real one once it listens, where 0 was asked for
         self._config = config
         self._runtime = runtime
         self._pods = pods
@@ -130,7 +131,8 @@ class KubeletServer:
                 await site.start()
             except OSError as error:
                 raise ConfigError(f"cannot listen on {config.address}:{config.port}: {error.strerror}") from error
-            self._log.info("Starting to listen", address=config.address, port=config.port)
+            self.port = int(runner.addresses[0][1])
+            self._log.info("Starting to listen", address=config.address, port=self.port)
             started()
             await asyncio.Event().wait()
         finally:
@@ -307,10 +309,10 @@ class KubeletServer:
             raise HttpError(422, str(error)) from error
         pod = self._pod(namespace, name)
         container = await self._container(pod, container_name, previous=query.previous)
-        current = {"state": container}
 
-        def still_running() -> bool:
-            return current["state"].state in (ContainerState.RUNNING, ContainerState.CREATED)
+        async def still_running() -> bool:
+            found = [c for c in await self._runtime.list_containers() if c.id == container.id]
+            return bool(found) and found[0].state in (ContainerState.RUNNING, ContainerState.CREATED)
 
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
@@ -318,16 +320,10 @@ class KubeletServer:
         try:
             async for block in read(Path(container.log_path), query, still_running):
                 await response.write(block)
-                if query.follow:
-                    current["state"] = await self._fresh(container)
         except ConnectionError:
             return response
         await response.write_eof()
         return response
-
-    async def _fresh(self, container: Container) -> Container:
-        found = [c for c in await self._runtime.list_containers() if c.id == container.id]
-        return found[0] if found else container
 
     # -- streams --------------------------------------------------------------------------------------------------
 
@@ -411,7 +407,8 @@ class KubeletServer:
             if socket.ws_protocol == TUNNEL_PROTOCOL:
                 await forward_tunnel(socket, sandbox.ip, pod.metadata.name)
             else:
-                ports = [int(port) for text in request.query.getall("ports", []) for port in text.split(",")]
+                asked = [*request.query.getall("port", []), *request.query.getall("ports", [])]
+                ports = [int(port) for text in asked for port in text.split(",")]
                 await forward_channels(socket, sandbox.ip, pod.metadata.name, ports)
         except* ConnectionError:
             pass

@@ -303,6 +303,7 @@ class ProcessRuntime:
         env.setdefault("HOME", "/root" if not config.uid else "/")
         if program.builtin:
             env |= {"KUBEGLASS_POD_IP": config.pod_ip, "KUBEGLASS_PORT_SHIFT": str(self._port_shift)}
+            env |= {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
         spec = asdict(config)
         spec |= {
             "args": list(program.args),

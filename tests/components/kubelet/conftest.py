@@ -23,6 +23,7 @@ from kubeglass.components.kubelet.runtime.process import ProcessRuntime, stop_al
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.access import Access
 from kubeglass.components.machinery.client import Client
+from kubeglass.components.machinery.loopback import host_port
 from kubeglass.components.machinery.transport import Reply, Stream
 from kubeglass.logging.setup import LoggingOptions, build
 from kubeglass.telemetry import Telemetry
@@ -249,7 +250,7 @@ class Node:
         self.telemetry = make_telemetry()
         config = replace(self.config, **changes)
         client = Client(Access("http://fake"), self.telemetry, transport=self.api)
-        runtime = ProcessRuntime(config.root_dir, Catalog.load(), port_shift=0)
+        runtime = ProcessRuntime(config.root_dir, Catalog.load(), port_shift=host_port(80) - 80)
         kubelet = Kubelet(config, client, runtime, self.telemetry)
         ready = asyncio.Event()
         async with asyncio.TaskGroup() as group:
