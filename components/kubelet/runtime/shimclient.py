@@ -14,7 +14,7 @@ import struct
 import termios
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kubeglass.components.kubelet.runtime.runtime import NotFoundError, RuntimeCallError, StartContainerError
 
@@ -83,8 +83,7 @@ class ShimClient(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's do not derive from asyncio's
 
     def data_received(self, data: bytes) -> None:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
