@@ -21,6 +21,7 @@ from kubeglass.components.apiserver.admission.chain import Chain
 from kubeglass.components.apiserver.admission.metrics import AdmissionMetrics, WebhookMetrics
 from kubeglass.components.apiserver.admission.plugins import default_plugins
 from kubeglass.components.apiserver.admission.webhooks import Webhooks
+from kubeglass.components.apiserver.apiservices import ApiServiceAvailability
 from kubeglass.components.apiserver.audit import Auditor, read_policy
 from kubeglass.components.apiserver.auth import build as auth_build
 from kubeglass.components.apiserver.bootstrap import Address, Bootstrap
@@ -38,6 +39,7 @@ from kubeglass.components.apiserver.handlers.reviews import Reviews
 from kubeglass.components.apiserver.handlers.subresources import SubresourceHandlers
 from kubeglass.components.apiserver.handlers.watch import WatchHandler
 from kubeglass.components.apiserver.handlers.write import Writer
+from kubeglass.components.apiserver.handshakes import report_failed_handshakes
 from kubeglass.components.apiserver.inprocess import LOOPBACK, InProcess
 from kubeglass.components.apiserver.listener import Bound, listen
 from kubeglass.components.apiserver.measure import RequestRecorder
@@ -65,6 +67,7 @@ from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.access import Access
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.process import ComponentSpec, ConfigError, Context, server_ssl_context
+from kubeglass.logging.klog import Logger
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.pages import Pages
 
@@ -182,7 +185,8 @@ class ApiServer:
             ),
             dispatcher,
         )  # fmt: skip
-        async with _listening(self.handler, options) as self.bound:
+        ApiServiceAvailability(telemetry.metrics, caches.of(kinds.API_SERVICE).records)
+        async with _listening(self.handler, options, recorder, telemetry.log) as self.bound:
             address = Address(ranges.kubernetes_ip(), options.advertise_address or self.bound.host, self.bound.port)
             bootstrap = Bootstrap(store, reads, address, options.client_ca_file, options.requestheader_client_ca_file)
             await bootstrap.run()
@@ -279,7 +283,7 @@ def _conversion(kind: Kind) -> Convert | None:
 def _auditor(options: Options, telemetry: Telemetry) -> Auditor:
     """Raises ConfigError."""
     if not options.audit_log_path or not options.audit_policy_file:
-        return Auditor()
+        return Auditor(registry=telemetry.metrics)
     try:
         return Auditor(read_policy(options.audit_policy_file), _sink(options.audit_log_path), telemetry.metrics)
     except (OSError, ValueError) as error:
@@ -307,12 +311,19 @@ def _kubelet_tls(options: Options) -> ssl.SSLContext | None:
     return context
 
 
-def _listening(handler: Handler, options: Options) -> Any:
+def _listening(handler: Handler, options: Options, recorder: RequestRecorder, log: Logger) -> Any:
     """The listener with the TLS of the flags; client certificates of both authorities reach the filters."""
     context = server_ssl_context(options.tls_cert_file, options.tls_private_key_file, options.client_ca_file)
     if context is not None and options.requestheader_client_ca_file:
         context.load_verify_locations(options.requestheader_client_ca_file)
         context.verify_mode = ssl.CERT_OPTIONAL
+    if context is not None:
+
+        def failed(error: ssl.SSLError) -> None:
+            recorder.rows.tls_handshake_errors_total.inc()
+            log.info("http: TLS handshake error", err=error)
+
+        report_failed_handshakes(context, failed)
     return listen(handler, options.bind_address, options.secure_port, context)
 
 

@@ -17,11 +17,13 @@ import msgspec
 from kubeglass.components.api import kinds
 from kubeglass.components.api.errors import AlreadyExists
 from kubeglass.components.api.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, Kind
+from kubeglass.components.apiserver.apiservices import local_api_services
 from kubeglass.components.apiserver.auth import policy
 from kubeglass.components.apiserver.inprocess import LOOPBACK
 from kubeglass.components.apiserver.registry.context import WriteContext
 from kubeglass.components.apiserver.registry.store import Store
 from kubeglass.components.apiserver.storage.reads import Reads
+from kubeglass.components.machinery import clock
 
 Object = dict[str, Any]
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -52,7 +54,17 @@ class Bootstrap:
         await self._ensure([(kinds.NAMESPACE, _namespace(name)) for name in _NAMESPACES])
         await self._ensure([*policy.objects(), *_priority_classes()])
         await self._ensure([(kinds.SERVICE, _kubernetes_service(self.address)), *self._trust()])
+        await self._register_api_services()
         await self._publish_endpoints()
+
+    async def _register_api_services(self) -> None:
+        """The APIServices of what is served here, Available from the start."""
+        for obj in local_api_services(kinds.KINDS, clock.now_rfc3339()):
+            name = obj["metadata"]["name"]
+            if await self.reads.get(kinds.API_SERVICE, "", name) is None:
+                await self._ensure_one(kinds.API_SERVICE, obj)
+                change = lambda current, obj=obj: {**(current or {}), "status": obj["status"]}  # noqa: E731
+                await self.store.update(_context(), kinds.API_SERVICE, "", name, change, "status")
 
     async def _ensure(self, wanted: Sequence[tuple[Kind, Object]]) -> None:
         limit = asyncio.Semaphore(_PARALLEL)

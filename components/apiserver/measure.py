@@ -22,6 +22,17 @@ _PATHS = (
     "/apis", "/api",
 )  # fmt: skip
 LOOPBACK_USER = "system:apiserver"
+_DEPRECATED = {
+    ("", "v1", "endpoints"): "",
+    ("", "v1", "componentstatuses"): "",
+    ("flowcontrol.apiserver.k8s.io", "v1beta1", "flowschemas"): "1.26",
+    ("flowcontrol.apiserver.k8s.io", "v1beta1", "prioritylevelconfigurations"): "1.26",
+    ("flowcontrol.apiserver.k8s.io", "v1beta2", "flowschemas"): "1.29",
+    ("flowcontrol.apiserver.k8s.io", "v1beta2", "prioritylevelconfigurations"): "1.29",
+    ("flowcontrol.apiserver.k8s.io", "v1beta3", "flowschemas"): "1.32",
+    ("flowcontrol.apiserver.k8s.io", "v1beta3", "prioritylevelconfigurations"): "1.32",
+}
+"""Deprecated API versions (group, version, resource) → the release that removes them, "" when none is set."""
 
 
 def reported_verb(request: Request) -> str:
@@ -88,6 +99,9 @@ class RequestRecorder:
             rows.request_slo_duration_seconds.labels(verb, *labels).observe(counted)
         if verb in ("GET", "LIST"):
             rows.response_sizes.labels(verb, *labels).observe(response.body_size)
+        removed = _DEPRECATED.get(labels[:3])
+        if removed is not None:
+            rows.requested_deprecated_apis.labels(*labels[:4], removed).set(1)
         if request.user.name == LOOPBACK_USER:
             rows.selfrequest_total.labels(verb, labels[0], labels[2], labels[3]).inc()
 
