@@ -19,34 +19,32 @@ _PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]+)")
 
 def duration_text(nanoseconds: int) -> str:
     """The text of a duration: units below a second up to needed decimals, above it h, m and s."""
+    if 1_000_000 <= nanoseconds < 1_000_000_000:
+        return f"{nanoseconds / 1_000_000!r}ms".replace(".0ms", "ms")
     if nanoseconds < 0:
         return f"-{duration_text(-nanoseconds)}"
-    if nanoseconds < 1_000_000_000:
-        return _small(nanoseconds)
+    if nanoseconds < 1_000_000:
+        return _tiny(nanoseconds)
     minutes, rest = divmod(nanoseconds, 60_000_000_000)
-    seconds = f"{_decimal(rest, 1_000_000_000)}s"
+    seconds = f"{_seconds(rest)}s"
     if not minutes:
         return seconds
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes}m{seconds}" if hours else f"{minutes}m{seconds}"
 
 
-def _small(nanoseconds: int) -> str:
+def _tiny(nanoseconds: int) -> str:
+    """Below a millisecond. So few digits are exact in a float's shortest text."""
     if not nanoseconds:
         return "0s"
     if nanoseconds < 1_000:
         return f"{nanoseconds:d}ns"
-    if nanoseconds < 1_000_000:
-        return f"{_decimal(nanoseconds, 1_000)}µs"
-    return f"{_decimal(nanoseconds, 1_000_000)}ms"
+    return f"{nanoseconds / 1_000!r}µs".replace(".0µs", "µs")
 
 
-def _decimal(amount: int, unit: int) -> str:
-    """amount/unit with as many decimals as needed; a float's shortest text is exact for so few digits."""
-    if amount and amount * 10_000 < unit:
-        width = len(str(unit)) - 1
-        return f"0.{amount:0{width}d}".rstrip("0")
-    return repr(amount / unit).removesuffix(".0")
+def _seconds(nanoseconds: int) -> str:
+    whole, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{whole}.{rest:09d}".rstrip("0") if rest else str(whole)
 
 
 def parse_duration(text: str) -> int:

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from kubeglass.logging import correlation
+from kubeglass.logging.goduration import duration_text
 from kubeglass.logging.jsonvalue import JsonValues, Unprintable
 from kubeglass.logging.record import (
     CallSites,
@@ -23,6 +24,7 @@ from kubeglass.logging.record import (
     directory_file_and_line,
 )
 from kubeglass.logging.sanitize import Sanitizer
+from kubeglass.logging.values import Duration
 
 MAX_TEMPLATES = 10_000
 RESERVED = frozenset(("ts", "logger", "caller", "msg", "v", "err", "trace_id", "span_id"))
@@ -32,7 +34,8 @@ _TAKEN = RESERVED - {"logger"}
 def milliseconds_text(nanoseconds: int) -> str:
     """A record's `ts`: Unix milliseconds with the four decimals a float64 can hold, no trailing zeros."""
     digits = str(nanoseconds)
-    return f"{digits[:-6]}.{digits[-6:-2]}".rstrip("0").removesuffix(".")
+    text = f"{digits[:-6]}.{digits[-6:-2]}"
+    return text if digits[-3] != "0" else text.rstrip("0").removesuffix(".")
 
 
 class JsonFormat:
@@ -78,6 +81,8 @@ class JsonFormat:
                     shown.append(known[value])
                 elif kind is int:
                     shown.append(value)
+                elif kind is Duration:
+                    shown.append(f'"{duration_text(value)}"')
                 else:
                     shown.append(self._any(value))
             middle = (context.rendered or self._context_text(context)) if context.pairs else ""

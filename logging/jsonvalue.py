@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from json.encoder import encode_basestring
 from typing import Any
 
 import msgspec
@@ -46,6 +47,7 @@ class JsonValues:
 
     def __init__(self, sanitizer: Sanitizer) -> None:
         self._sanitizer = sanitizer
+        self._clean = sanitizer.text
         self._ways: dict[type, Callable[[Any], str]] = {}
         self.known = Known(self._render)
 
@@ -54,13 +56,13 @@ class JsonValues:
         return self.known[text]
 
     def _render(self, text: str) -> str:
-        return self.literal(self._sanitizer.text(text))
+        clean = self._clean(text)
+        literal = encode_basestring(clean)
+        return literal if literal.isascii() and "\\" not in literal else self.literal(clean)
 
     def literal(self, text: str) -> str:
         """A string literal with zap's escapes."""
         literal = gojson.raw_string(text)
-        if "\\" not in literal:
-            return literal
         if "\b" in text or "\f" in text:
             literal = _ESCAPE.sub(lambda match: _ZAP_ESCAPES.get(match[1], match[0]), literal)
         return literal

@@ -34,7 +34,7 @@ class Output(Protocol):
 class Sink:
     """What all loggers of a process share: format, output, verbosity, and listeners that want records."""
 
-    __slots__ = ("_listeners", "format", "output", "verbosity")
+    __slots__ = ("_line", "_listeners", "_write", "format", "output", "verbosity")
 
     def __init__(
         self,
@@ -46,6 +46,8 @@ class Sink:
         self.format = format
         self.output = output
         self.verbosity = verbosity
+        self._line = format.line
+        self._write = output.write
         self._listeners = tuple(listeners)
 
     def emit(
@@ -59,7 +61,7 @@ class Sink:
         frame: FrameType,
     ) -> None:
         """Write one structured record."""
-        self.output.write(severity, self.format.line(severity, level, context, message, error, values, frame))
+        self._write(severity, self._line(severity, level, context, message, error, values, frame))
         if self._listeners:
             self._tell(severity, level, context, message, error, tuple(values.items()), frame)
 

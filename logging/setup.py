@@ -25,6 +25,8 @@ from kubeglass.logging.options import (
     LoggingOptions,
     StreamOptions,
     options_from_configuration,
+    parse_bool,
+    parse_gates,
     parse_quantity,
     validate,
 )
@@ -42,6 +44,7 @@ __all__ = [
     "build",
     "options_from",
     "options_from_configuration",
+    "parse_gates",
     "validate",
 ]
 
@@ -163,15 +166,6 @@ def _flag(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return parsed
-
-
-def parse_bool(text: str) -> bool:
-    """A Go boolean. Raises ValueError in Go's words."""
-    if text in ("1", "t", "T", "true", "TRUE", "True"):
-        return True
-    if text in ("0", "f", "F", "false", "FALSE", "False"):
-        return False
-    raise ValueError(f'strconv.ParseBool: parsing "{text}": invalid syntax')
 
 
 def options_from(ns: argparse.Namespace) -> LoggingOptions:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from kubeglass.logging import correlation
+from kubeglass.logging.goduration import duration_text
 from kubeglass.logging.record import (
     CallSites,
     Complaint,
@@ -26,6 +27,7 @@ from kubeglass.logging.record import (
 )
 from kubeglass.logging.sanitize import Sanitizer
 from kubeglass.logging.textvalue import TextValues, key_text
+from kubeglass.logging.values import Duration
 
 SEVERITIES = "IWEF"
 MAX_TEMPLATES = 10_000
@@ -100,6 +102,8 @@ class TextFormat:
                 shown.append(known[value])
             elif kind is int:
                 shown.append(value)
+            elif kind is Duration:
+                shown.append(f'"{duration_text(value)}"')
             else:
                 shown.append(self._any(value))
         before = "" if error is None else f" err={self._any(error)}"

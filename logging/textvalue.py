@@ -57,6 +57,7 @@ class TextValues:
 
     def __init__(self, sanitizer: Sanitizer) -> None:
         self._sanitizer = sanitizer
+        self._clean = sanitizer.text
         self._ways: dict[type, Callable[[Any], str]] = {}
         self.known = Known(self._render)
 
@@ -87,7 +88,7 @@ class TextValues:
             return self._failure(f"<panic: {said(error)}>")
 
     def _render(self, text: str) -> str:
-        clean = self._sanitizer.text(text)
+        clean = self._clean(text)
         return block(clean) if "\n" in clean else quote(clean)
 
     def _failure(self, text: str) -> str:

@@ -11,10 +11,14 @@ import json
 import logging
 import os
 import random
+import re
+import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,6 +27,7 @@ from tests.benchmarks.report import Row, alternate
 
 from kubeglass.logging.klog import Logger
 from kubeglass.logging.options import LoggingOptions
+from kubeglass.logging.rotation import Follower, rotated_files
 from kubeglass.logging.sanitize import Mode
 from kubeglass.logging.setup import build
 from kubeglass.logging.values import Duration
@@ -204,6 +209,46 @@ def guarded(rounds: int, stream: Any) -> Row:
     return row("if log.v(4) / if isEnabledFor", first, second, CALLS, "<= 1.2", 1.2)
 
 
+WRITER = """
+import sys, time
+from kubeglass.logging.options import FileOptions, LoggingOptions
+from kubeglass.logging.setup import build
+path, count = sys.argv[1], int(sys.argv[2])
+log = build(LoggingOptions(file=FileOptions(path, max_bytes=8 << 20, max_age_seconds=0, max_files=0)))
+started = time.perf_counter()
+for number in range(count):
+    log.info("Record", number=number, padding=PADDING)
+print(time.perf_counter() - started)
+""".replace("PADDING", repr("x" * 190))
+
+
+def followed() -> Row:
+    """100 MB at full speed through rotation while a follower reads: what it missed, saw twice or saw torn."""
+    count = 400_000
+    number = re.compile(rb'\] "Record" number=(\d+) padding="x{190}"\n$')
+    expected = total = wrong = 0
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/x.log"
+        follower = Follower(path)
+        arguments = [sys.executable, "-c", WRITER, path, str(count)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
+            running = True
+            while running:
+                running = writer.poll() is None
+                for record in follower.poll():
+                    found = number.search(record)
+                    wrong += found is None or int(found[1]) != expected
+                    expected += 1
+                    total += len(record)
+            assert writer.stdout is not None
+            seconds = float(writer.stdout.read())
+        files = len(rotated_files(Path(path))) + 1
+        follower.close()
+    wrong += abs(count - expected) + follower.gaps
+    speed = f"{total / 1e6:.0f} MB, {total / 1e6 / seconds:.0f} MB/s"
+    return Row("records lost, torn or repeated while followed", speed, f"{files} files", wrong, "= 0", wrong == 0)
+
+
 def run(rounds: int) -> Iterable[Row]:
     """All comparisons."""
     with open(os.devnull, "w") as stream:
@@ -231,6 +276,7 @@ def run(rounds: int) -> Iterable[Row]:
                 rounds * 2,
             )
             yield row(f"{logging_format} line, sanitization full / off", full, off, LINES, "<= 1.10", 1.10)
+    yield followed()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from kubeglass.logging.options import (
     LoggingOptions,
     StreamOptions,
     options_from_configuration,
+    parse_gates,
     validate,
 )
 from kubeglass.logging.setup import add_flags, build, options_from
@@ -45,6 +46,32 @@ def test_validation(case: dict[str, Any]) -> None:
         with pytest.raises(InvalidOptions) as refused:
             validate(options, gates=gates, formats=formats, path=case.get("path", ""))
         assert str(refused.value) == case["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("LoggingAlphaOptions", "missing bool value for LoggingAlphaOptions"),
+        (
+            "LoggingAlphaOptions=yes",
+            'invalid value of LoggingAlphaOptions=yes, err: strconv.ParseBool: parsing "yes": invalid syntax',
+        ),
+    ],
+)
+def test_refused_gates(text: str, complaint: str) -> None:
+    """A feature gate without a truth value is refused."""
+    with pytest.raises(InvalidOptions) as refused:
+        parse_gates(text)
+    assert str(refused.value) == complaint
+
+
+def test_gates() -> None:
+    """--feature-gates opens and closes the logging options that are not stable."""
+    gates = parse_gates("LoggingAlphaOptions=true,SomethingElse=true,LoggingBetaOptions=false")
+    validate(LoggingOptions(text=StreamOptions(True, 5)), gates=gates)
+    with pytest.raises(InvalidOptions) as refused:
+        validate(LoggingOptions(format="json"), gates=gates)
+    assert str(refused.value) == "format: Forbidden: Log format json is disabled, see LoggingBetaOptions feature"
 
 
 def test_defaults() -> None:
