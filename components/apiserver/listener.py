@@ -62,12 +62,10 @@ async def listen(
         handler_cancellation=True,
         auto_decompress=False,
     )
-    runner = web.ServerRunner(server)
+    runner = web.ServerRunner(server, shutdown_timeout=shutdown_seconds)
     await runner.setup()
     try:
-        site = web.SockSite(
-            runner, _bind(host, port), ssl_context=ssl_context, backlog=1024, shutdown_timeout=shutdown_seconds
-        )
+        site = web.SockSite(runner, _bind(host, port), ssl_context=ssl_context, backlog=1024)
         await site.start()
         bound = runner.addresses[0]
         yield Bound(bound[0], bound[1])
@@ -170,9 +168,8 @@ class _HttpExchange:
         response.enable_chunked_encoding()
         await response.prepare(self._http)
         self.sent = response
-        transport = self._http.transport
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        if self._http.transport is not None:
+            self._http.transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
         return response
 
     def take_over(self) -> Tunnel:
@@ -196,7 +193,7 @@ class _RawTunnel:
 
     def __init__(self, http: web.BaseRequest) -> None:
         transport = http.transport
-        if not isinstance(transport, asyncio.Transport):
+        if transport is None:
             raise ConnectionResetError("the client has gone")
         self._transport = transport
         self._drain = http.protocol._drain_helper

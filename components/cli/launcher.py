@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +119,8 @@ def _become(process: Process, data: DataDir, pipe: int) -> None:
         _title(process)
 
         def serving() -> None:
-            os.write(pipe, _READY)
+            with suppress(BrokenPipeError):  # whoever wanted to know is gone; the component serves all the same
+                os.write(pipe, _READY)
             os.close(pipe)
 
         status = run_component(spec_of(process.component), process.flags, serving)
@@ -142,7 +143,7 @@ def _redirect(log: Path, keep: int) -> None:
     os.dup2(out, 2)
     for entry in os.listdir("/proc/self/fd"):
         if (descriptor := int(entry)) > 2 and descriptor != keep:
-            with _ignoring_closed():
+            with suppress(OSError):  # the listing's own descriptor
                 os.close(descriptor)
 
 
@@ -158,14 +159,6 @@ def _small_trust_store(data: DataDir) -> Iterator[None]:
             del os.environ["SSL_CERT_FILE"]
         else:
             os.environ["SSL_CERT_FILE"] = before
-
-
-@contextmanager
-def _ignoring_closed() -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        return
 
 
 def _title(process: Process) -> None:

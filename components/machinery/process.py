@@ -14,6 +14,7 @@ import signal
 import socket
 import ssl
 import sys
+import traceback
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ from kubeglass.telemetry.tracing import setup as tracing_setup
 from kubeglass.telemetry.zpages import About
 
 Started = Callable[[], None]
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # channels are made after the last fork; no handlers wanted
 _FLUSH_SECONDS = 5.0
 
 
@@ -230,6 +233,8 @@ def _report(log: Logger, spec: ComponentSpec, error: BaseException) -> int:
     """A failure goes to the log, and in one line to whoever started the component."""
     cause = _innermost(error)
     log.error(cause, "Failed to run", component=spec.binary)
+    if not isinstance(cause, (ConfigError, OSError)):
+        traceback.print_exception(cause)  # a defect of ours: whoever reports it needs the place
     sys.stderr.write(f"Error: {spec.name}: {cause or type(cause).__name__}\n")
     return 1
 
