@@ -42,6 +42,7 @@ from kubeglass.telemetry.metrics.definitions import Metric
 READ_ONLY_VERBS = frozenset(("get", "list", "watch"))
 NOBODY = Caller()
 _NO_QUERY: Mapping[str, str] = {}
+_UNQUERIED: dict[str, str] = {}
 _METRIC_TALKERS = 10
 
 
@@ -69,6 +70,7 @@ class Ticket:
         "digest",
         "executed_ns",
         "flow",
+        "kind",
         "limit",
         "query",
         "request",
@@ -92,6 +94,7 @@ class Ticket:
         self._watch: WatchKey | None = None
         self.flow = flow
         self.digest = digest
+        self.kind = "readOnly" if digest.verb in READ_ONLY_VERBS else "mutating"
         self.query = query
         self.caller = caller
         self.deadline = deadline
@@ -225,7 +228,7 @@ class FlowController:
         loop = asyncio.get_running_loop()
         ticket._turn = loop.create_future()
         ticket._expiry = loop.call_later(max(ticket.deadline - self.now(), 0) / SECOND, self._expire, ticket)
-        load = self.metrics.waiting[_kind(ticket)]
+        load = self.metrics.waiting[ticket.kind]
         load.change(1, self.now())
         try:
             await ticket._turn
@@ -267,7 +270,7 @@ class FlowController:
 
     def _started(self, ticket: Ticket) -> None:
         ticket.tally.started(ticket.waited_ns)
-        self.metrics.executing[_kind(ticket)].change(1, self.now())
+        self.metrics.executing[ticket.kind].change(1, ticket.request.start_ns)
         if ticket.is_watch:
             ticket._watch = self.regulator.watches.register(ticket.digest, ticket.query.get("fieldSelector", ""))
 
@@ -287,7 +290,7 @@ class FlowController:
         if release is not None:
             asyncio.get_running_loop().call_later((release - now) / SECOND, self._release, ticket)
         ticket.executed_ns = max(now - request.start_ns, 0)
-        self.metrics.executing[_kind(ticket)].change(-1, now)
+        self.metrics.executing[ticket.kind].change(-1, now)
         ticket.tally.finished(ticket.executed_ns, ticket.is_watch)
         self._remember(ticket, EXECUTED, now)
         if release is None:
@@ -316,7 +319,7 @@ class FlowController:
     def _account(self, ticket: Ticket, outcome: str, now: int) -> None:
         digest, request, flow = ticket.digest, ticket.request, ticket.flow
         seat_ns = request.initial_seats * ticket.executed_ns + request.final_seats * request.additional_latency_ns
-        talker = self.recorder.talker(flow.level.name, flow.schema.name, digest.user, now)
+        talker = self.recorder.talker(flow.level.name, flow.name, digest.user, now)
         talker.weight += seat_ns + request.initial_seats * ticket.waited_ns + SECOND // 1000
         talker.requests += 1
         talker.seat_ns += seat_ns
@@ -333,7 +336,7 @@ class FlowController:
         return Record(
             ticket.digest,
             ticket.caller,
-            flow.schema.name,
+            flow.name,
             flow.level.name,
             matching_rule(flow.schema, ticket.digest) if incident else -1,
             request.distinguisher,
@@ -350,7 +353,7 @@ class FlowController:
             ticket.cancelled,
             ticket.limit,
             ticket.seats_in_use,
-            dict(ticket.query),
+            dict(ticket.query) if ticket.query else _UNQUERIED,
         )
 
     def _own_samples(self) -> Iterable[tuple[Metric, tuple[str, ...], float]]:
@@ -365,10 +368,6 @@ class FlowController:
                 yield TALKER_REQUESTS, labels, talker.requests
                 yield TALKER_REJECTIONS, labels, talker.rejected
                 yield TALKER_WAIT_SECONDS, labels, talker.wait_ns / SECOND
-
-
-def _kind(ticket: Ticket) -> str:
-    return "readOnly" if ticket.digest.verb in READ_ONLY_VERBS else "mutating"
 
 
 def matching_rule(schema: FlowSchema, digest: RequestDigest) -> int:

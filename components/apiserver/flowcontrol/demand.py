@@ -36,7 +36,8 @@ class Integrator:
 
     def set(self, value: int, now: int) -> None:
         """The quantity has this value from now on."""
-        self._advance(now)
+        if now > self._since:
+            self._advance(now)
         self.value = value
         if value > self._high:
             self._high = value

@@ -254,14 +254,24 @@ class QueueSet:
         if not queue.active:
             queue.next_dispatch_r = self.r
             self._active += 1
-        self._enqueue(request, queue)
-        queue.bound()
-
-    def _enqueue(self, request: Request, queue: Queue) -> None:
         request.total_work = request.initial_seats * SEAT_WORK
         if request.final_seats:
             request.total_work += seats_for(request.final_seats, request.additional_latency_ns)
         request.queue = queue
+        if not self.waiting and self.seats_in_use < self.limit and self._fits(request.max_seats):
+            self._pass_through(request, queue)
+        else:
+            self._enqueue(request, queue)
+            queue.bound()
+
+    def _pass_through(self, request: Request, queue: Queue) -> None:
+        """What enqueueing and dispatching at once would come to, without touching the waiting line."""
+        request.queue_length = 1
+        if queue.next_dispatch_r < self.r:
+            queue.next_dispatch_r = self.r
+        self._begin(request, queue)
+
+    def _enqueue(self, request: Request, queue: Queue) -> None:
         request.state = State.WAITING
         queue.waiting.append(request)
         request.queue_length = len(queue.waiting)
@@ -397,17 +407,22 @@ class QueueSet:
             request.flow.no_accommodation += 1
             self.robin %= len(self.queues)
             return False
-        self.robin = queue.index
         queue.waiting.popleft()
         self._left_waiting(request, queue)
-        self._cut_final_seats(request)
+        self._begin(request, queue)
+        return True
+
+    def _begin(self, request: Request, queue: Queue) -> None:
+        """Charges a request to its queue and starts it."""
+        self.robin = queue.index
+        if request.final_seats > self.limit:
+            self._cut_final_seats(request)
         self.totals.dispatch_r, self.totals.latest_s = self.r, queue.next_dispatch_r
         queue.seats_in_use += request.max_seats
         queue.executing.add(request)
         queue.next_dispatch_r += request.total_work
         queue.bound()
         self._start(request)
-        return True
 
     def _select(self) -> Queue:
         """The queue with the smallest virtual finish; among equals the first one after the last dispatched."""
@@ -420,11 +435,10 @@ class QueueSet:
 
     def _cut_final_seats(self, request: Request) -> None:
         """Nothing can be wider than the level: the final phase becomes narrower and longer, its work stays."""
-        if request.final_seats > self.limit:
-            work = seats_for(request.final_seats, request.additional_latency_ns)
-            request.additional_latency_ns = ns_per_seat(work, self.limit)
-            request.final_seats = self.limit
-            request.max_seats = max(request.initial_seats, request.final_seats)
+        work = seats_for(request.final_seats, request.additional_latency_ns)
+        request.additional_latency_ns = ns_per_seat(work, self.limit)
+        request.final_seats = self.limit
+        request.max_seats = max(request.initial_seats, request.final_seats)
 
     def _start(self, request: Request) -> None:
         request.state = State.EXECUTING

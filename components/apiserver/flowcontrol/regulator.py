@@ -46,9 +46,21 @@ _NO_LIMITS = LevelLimits(0, 0, 0)
 class Level:
     """One priority level at work."""
 
-    __slots__ = ("demand", "flows", "limits", "queues", "quiescing", "retry_after", "seat_cap", "target", "view")
+    __slots__ = (
+        "demand",
+        "flows",
+        "limits",
+        "name",
+        "queues",
+        "quiescing",
+        "retry_after",
+        "seat_cap",
+        "target",
+        "view",
+    )
 
     def __init__(self, view: PriorityLevel, queues: QueueSet) -> None:
+        self.name = view.name
         self.view = view
         self.queues = queues
         self.limits = _NO_LIMITS
@@ -60,10 +72,6 @@ class Level:
         self.flows: dict[str, FlowCounters] = {}
 
     @property
-    def name(self) -> str:
-        return self.view.name
-
-    @property
     def many_queues(self) -> bool:
         return self.queues.config.queues > 1
 
@@ -71,9 +79,10 @@ class Level:
 class Flow:
     """A schema bound to its level."""
 
-    __slots__ = ("_hashes", "counters", "level", "schema")
+    __slots__ = ("_hashes", "counters", "level", "name", "schema")
 
     def __init__(self, schema: FlowSchema, level: Level) -> None:
+        self.name = schema.name
         self.schema = schema
         self.level = level
         self._hashes: dict[str, int] = {}

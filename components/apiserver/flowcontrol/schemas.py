@@ -22,6 +22,7 @@ from kubeglass.components.apiserver.flowcontrol.objects import (
 )
 
 _CACHED_USERS = 2048
+_CACHED_DECISIONS = 64
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
@@ -119,40 +120,53 @@ def distinguisher(schema: FlowSchema, digest: RequestDigest) -> str:
     return digest.user if method.type == "ByUser" else digest.namespace
 
 
+Action = tuple[str, str, str, str, str]  # verb, API group, resource, subresource, namespace
+
+
+class _Known:
+    """What is known of one user: the rules that speak of it, in order, and what they decided so far."""
+
+    __slots__ = ("_fallback", "_spoken_of", "decisions")
+
+    def __init__(self, schemas: Iterable[FlowSchema], fallback: FlowSchema, user: str, groups: tuple[str, ...]) -> None:
+        self._fallback = fallback
+        self.decisions: dict[Action, FlowSchema] = {}
+        self._spoken_of = [
+            (schema, rule)
+            for schema in schemas
+            for rule in schema.spec.rules
+            if any(subject_matches(subject, user, groups) for subject in rule.subjects)
+        ]
+
+    def decide(self, digest: RequestDigest) -> FlowSchema:
+        """The first schema with a rule that covers the action; catch-all when there is none."""
+        covering = (schema for schema, rule in self._spoken_of if action_matches(rule, digest))
+        return next(covering, self._fallback)
+
+
 class Classifier:
-    """Finds the schema of a request. Remembers, for a bounded number of users, which rules speak of them at all."""
+    """Finds the schema of a request. Remembers a bounded number of users and, of each, of decisions."""
 
     def __init__(self, schemas: Iterable[FlowSchema]) -> None:
         self.schemas = tuple(in_order(schemas))
         self._fallback = next(schema for schema in self.schemas if schema.name == CATCH_ALL)
-        self._candidates: dict[tuple[str, tuple[str, ...]], tuple[tuple[FlowSchema, tuple[Rule, ...]], ...]] = {}
+        self._users: dict[tuple[str, tuple[str, ...]], _Known] = {}
 
     def classify(self, digest: RequestDigest) -> FlowSchema:
         """The first schema that matches; catch-all for a user without the two standard groups whom none matches."""
-        key = (digest.user, digest.groups)
-        candidates = self._candidates.get(key)
-        if candidates is None:
-            candidates = self._remember(key)
-        for schema, rules in candidates:
-            for rule in rules:
-                if action_matches(rule, digest):
-                    return schema
-        return self._fallback
+        known = self._users.get((digest.user, digest.groups)) or self._meet(digest.user, digest.groups)
+        if not digest.is_resource:
+            return known.decide(digest)
+        action = (digest.verb, digest.api_group, digest.resource, digest.subresource, digest.namespace)
+        schema = known.decisions.get(action)
+        if schema is None:
+            if len(known.decisions) >= _CACHED_DECISIONS:
+                known.decisions.clear()
+            schema = known.decisions[action] = known.decide(digest)
+        return schema
 
-    def _remember(self, key: tuple[str, tuple[str, ...]]) -> tuple[tuple[FlowSchema, tuple[Rule, ...]], ...]:
-        if len(self._candidates) >= _CACHED_USERS:
-            self._candidates.clear()
-        user, groups = key
-        spoken_of = (
-            (
-                schema,
-                tuple(
-                    rule
-                    for rule in schema.spec.rules
-                    if any(subject_matches(subject, user, groups) for subject in rule.subjects)
-                ),
-            )
-            for schema in self.schemas
-        )
-        self._candidates[key] = candidates = tuple(row for row in spoken_of if row[1])
-        return candidates
+    def _meet(self, user: str, groups: tuple[str, ...]) -> _Known:
+        if len(self._users) >= _CACHED_USERS:
+            self._users.clear()
+        known = self._users[user, groups] = _Known(self.schemas, self._fallback, user, groups)
+        return known

@@ -14,6 +14,7 @@ import pytest
 from kubeglass.components.apiserver.flowcontrol.queueset import (
     CONCURRENCY_LIMIT,
     QUEUE_FULL,
+    SEAT_WORK,
     TIME_OUT,
     FlowCounters,
     QueueSet,
@@ -146,6 +147,7 @@ def _set_with_heads(case: Any) -> tuple[QueueSet, list[Request]]:
     queues.executing = 1 if queues.seats_in_use else 0
     for queue, row in zip(queues.queues, case["queues"], strict=True):
         request = Request(FlowCounters("s"), WorkEstimate(row["headInitialSeats"]))
+        request.queue, request.total_work = queue, request.initial_seats * SEAT_WORK
         queues._enqueue(request, queue)
         queue.next_dispatch_r = row["nextDispatchSeatSeconds"] * SEAT_SECOND
         queue.bound()

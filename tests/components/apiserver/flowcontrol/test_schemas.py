@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kubeglass.components.apiserver.flowcontrol.defaults import LEVELS, SCHEMAS
 from kubeglass.components.apiserver.flowcontrol.objects import flow_schema
@@ -117,3 +119,31 @@ def test_order(case: Any) -> None:
 def test_nobody_matches() -> None:
     """A user without any group falls into catch-all."""
     assert Classifier(SCHEMAS).classify(RequestDigest("ghost", (), False, "get", path="/x")).name == "catch-all"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["alice", "system:node:n1", "system:kube-scheduler", "system:serviceaccount:kube-system:x"]
+            ),
+            st.sampled_from(
+                [
+                    ("system:authenticated",),
+                    ("system:nodes", "system:authenticated"),
+                    ("system:masters", "system:authenticated"),
+                ]
+            ),
+            st.sampled_from(["get", "update", "list"]),
+            st.sampled_from([("", "pods"), ("coordination.k8s.io", "leases"), ("", "nodes")]),
+            st.sampled_from(["", "kube-system", "a"]),
+        ),
+        max_size=30,
+    )
+)
+def test_remembered_decisions_are_the_decisions(requests: list[Any]) -> None:
+    """Whatever was asked before, the schema is the first one that matches."""
+    classifier = Classifier(SCHEMAS)
+    for user, groups, verb, (group, resource), namespace in requests:
+        digest = RequestDigest(user, groups, True, verb, group, "v1", resource, "", namespace)
+        assert classifier.classify(digest) is next(s for s in classifier.schemas if schema_matches(s, digest))
