@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kubeglass.components.controllers.context import ControllerContext, Informers
+from kubeglass.components.controllers.daemonset import DaemonSetController
 from kubeglass.components.controllers.deployment import DeploymentController
+from kubeglass.components.controllers.disruption import DisruptionController
 from kubeglass.components.controllers.endpoints import EndpointsController
 from kubeglass.components.controllers.endpointslice import EndpointSliceController
 from kubeglass.components.controllers.garbagecollector import GarbageCollector
+from kubeglass.components.controllers.job import JobController
 from kubeglass.components.controllers.metrics import ManagerMetrics
 from kubeglass.components.controllers.namespace import NamespaceController
 from kubeglass.components.controllers.nodeipam import NodeIpamController, Ranges
@@ -22,7 +25,9 @@ from kubeglass.components.controllers.nodelifecycle import NodeLifecycleControll
 from kubeglass.components.controllers.podgc import PodGarbageCollector
 from kubeglass.components.controllers.replicaset import ReplicaSetController
 from kubeglass.components.controllers.serviceaccount import RootCaPublisher, ServiceAccountController
+from kubeglass.components.controllers.statefulset import StatefulSetController
 from kubeglass.components.controllers.tainteviction import TaintEvictionController
+from kubeglass.components.controllers.ttlafterfinished import TtlAfterFinishedController
 from kubeglass.components.controllers.writer import Writer
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.events import EventRecorder
@@ -61,6 +66,11 @@ CONTROLLERS: tuple[Row, ...] = tuple(
         TaintEvictionController,
         DeploymentController,
         ReplicaSetController,
+        DaemonSetController,
+        StatefulSetController,
+        JobController,
+        TtlAfterFinishedController,
+        DisruptionController,
         EndpointSliceController,
         EndpointsController,
         PodGarbageCollector,

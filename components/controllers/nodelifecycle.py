@@ -41,6 +41,7 @@ _PRESSURE_TAINTS: Mapping[tuple[str, str], str] = {
 _UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 _OURS = frozenset({*_PRESSURE_TAINTS.values(), _UNSCHEDULABLE})
 _PARTIAL_DISRUPTION_MINIMUM = 3
+_CONFLICT_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +241,10 @@ class NodeLifecycleController:
         elif change.old is None or _conditions(change.old) != _conditions(change.new):
             self._look.set()
 
+    def _look_soon(self) -> None:
+        """Somebody wrote first: look again when the informer has had time to show it."""
+        asyncio.get_running_loop().call_later(_CONFLICT_PAUSE_SECONDS, self._look.set)
+
     def _say(self, node: Node, reason: str, text: str) -> None:
         reference = ObjectReference("v1", "Node", node.metadata.name, uid=node.metadata.uid)
         self._recorder.event(reference, "Normal", reason, f"Node {node.metadata.name} event: {text}")
@@ -257,7 +262,7 @@ class NodeLifecycleController:
             try:
                 await self._judge(node)
             except Conflict:
-                self._look.set()
+                self._look_soon()
             except (ApiError, Unreachable) as error:
                 self._telemetry.log.error(error, "Error updating node", node=name)
             zones[zone_of(node)].append(self._nodes.get(name) or node)
@@ -311,7 +316,7 @@ class NodeLifecycleController:
         try:
             await self._writer.apply([patch])
         except Conflict:
-            self._look.set()
+            self._look_soon()
             return
         except (ApiError, Unreachable) as error:
             self._telemetry.log.error(error, "Failed to taint node", node=node.metadata.name)
