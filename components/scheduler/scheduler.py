@@ -44,6 +44,7 @@ from kubeglass.components.scheduler.metrics import (
 from kubeglass.components.scheduler.plugins.queueing import PrioritySort
 from kubeglass.components.scheduler.profile import DEFAULT_SCHEDULER_NAME, Surroundings, default_plugins
 from kubeglass.components.scheduler.queue import Nominator, QueuedPod, SchedulingQueue
+from kubeglass.components.scheduler.resources import collect_pod_resources
 from kubeglass.components.scheduler.snapshot import PodInfo, Snapshot
 from kubeglass.components.scheduler.surroundings import World
 from kubeglass.telemetry import Telemetry
@@ -95,6 +96,9 @@ class Scheduler:
         self._nodes = Informer(client, NODE, Node, telemetry)
         self._namespaces = Informer(client, NAMESPACE, Namespace, telemetry)
         self._subscribe(feed)
+        resources = telemetry.metrics.companion()
+        collect_pod_resources(resources, self._pods.list)
+        self.registries = {"/metrics/resources": resources}
 
     def _subscribe(self, feed: Feed) -> None:
         self._nodes.subscribe(feed.node_changed)
