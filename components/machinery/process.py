@@ -219,7 +219,7 @@ def run_component(spec: ComponentSpec, argv: Sequence[str], on_started: Started 
     log.info("Starting", component=spec.binary, version=GIT_VERSION, pid=os.getpid())
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_run(context, on_started))
+            runner.run(_run(context, _once(on_started)))
     except BaseExceptionGroup as group:
         return _report(log, spec, group)
     except (ConfigError, OSError) as error:
@@ -227,6 +227,17 @@ def run_component(spec: ComponentSpec, argv: Sequence[str], on_started: Started 
     finally:
         log.flush()
     return 0
+
+
+def _once(started: Started) -> Started:
+    """A component may say so again after it lost and regained its server; the outside hears it once."""
+    pending = [started]
+
+    def first() -> None:
+        if pending:
+            pending.pop()()
+
+    return first
 
 
 def _report(log: Logger, spec: ComponentSpec, error: BaseException) -> int:
