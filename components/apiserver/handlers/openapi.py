@@ -187,7 +187,7 @@ def _operation_v2(row: Kind, verb: str, subresource: str, all_namespaces: bool =
         parameters.append({"name": "body", "in": "body", "required": True, "schema": schema})
     found = _operation(row, verb, subresource, all_namespaces)
     return found | {
-        "consumes": list(_PATCHES) if verb == "patch" else ["*/*"],
+        "consumes": list(_patches(row)) if verb == "patch" else ["*/*"],
         "produces": ["application/json", "application/yaml"],
         "parameters": parameters,
         "responses": {"200": {"description": "OK", "schema": {"$ref": _V2_PREFIX + _answer_type(row, verb)}}},
@@ -205,11 +205,16 @@ def _operation_v3(row: Kind, verb: str, subresource: str, all_namespaces: bool =
     found = _operation(row, verb, subresource, all_namespaces)
     if verb in ("create", "update", "patch"):
         schema = {"$ref": _V2_PREFIX + definition_name(row)} if verb != "patch" else {"type": "object"}
-        media = _PATCHES if verb == "patch" else ("*/*",)
+        media = _patches(row) if verb == "patch" else ("*/*",)
         found["requestBody"] = {"required": True, "content": {name: {"schema": schema} for name in media}}
     answer = {"schema": {"$ref": _V2_PREFIX + _answer_type(row, verb)}}
     content = {"application/json": answer, "application/yaml": answer}
     return found | {"parameters": parameters, "responses": {"200": {"description": "OK", "content": content}}}
+
+
+def _patches(row: Kind) -> tuple[str, ...]:
+    """kubectl reads from here that custom resources have no strategic merge patch."""
+    return tuple(media for media in _PATCHES if not (row.custom and "strategic" in media))
 
 
 def _operation(row: Kind, verb: str, subresource: str, all_namespaces: bool) -> Json:
