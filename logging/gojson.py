@@ -13,7 +13,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Set
 from datetime import datetime, timedelta
-from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -195,9 +194,13 @@ def number(value: float) -> str:
 def positional(value: float) -> str:
     """A finite float with the shortest digits, never with an exponent."""
     text = repr(value)
-    if "e" in text:
-        text = format(Decimal(text), "f")
-    return text.removesuffix(".0")
+    if "e" not in text:
+        return text.removesuffix(".0")
+    mantissa, _, exponent = text.lstrip("-").partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits, shift = f"{whole}{fraction}", int(exponent)
+    shifted = digits.ljust(shift + 1, "0") if shift > 0 else f"0.{'0' * (-shift - 1)}{digits}"
+    return f"-{shifted}" if value < 0 else shifted
 
 
 def non_finite(value: float) -> str:
