@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeglass.components.api.errors import ApiError
 from kubeglass.components.api.objects import Container as ContainerSpec
 from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet.actions import Actions, compute, spec_hash
@@ -24,16 +23,15 @@ from kubeglass.components.kubelet.metrics import PodWorkerMetrics
 from kubeglass.components.kubelet.observed import Observed, observe
 from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.pod_files import PodFiles
-from kubeglass.components.kubelet.pod_sandbox import PodSandboxes, SandboxError
+from kubeglass.components.kubelet.pod_sandbox import PodSandboxes
 from kubeglass.components.kubelet.pod_start import PodStartTracker
 from kubeglass.components.kubelet.pod_status import Knowledge, Waiting, generate
 from kubeglass.components.kubelet.probes import ProbeManager
-from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState, Runtime, RuntimeCallError, Sandbox
+from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState, Runtime, Sandbox
 from kubeglass.components.kubelet.status_manager import StatusManager
 from kubeglass.components.kubelet.termination import Terminator
 from kubeglass.components.kubelet.volumes import VolumeError, VolumeManager
 from kubeglass.components.machinery import clock
-from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.logging.goduration import duration_text
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.tracing.causality import Causes
@@ -149,7 +147,7 @@ class PodWorker:
             kind, self._kind = self._kind, "sync"
             try:
                 delay = await self._measured(kind, "syncPod", self._sync)
-            except (RuntimeCallError, SandboxError, VolumeError, ApiError, Unreachable, OSError) as error:
+            except Exception as error:  # one pod's trouble, foreseen or not, must not end the others
                 delay = self._retry_after_failure()
                 self._parts.telemetry.log.error(
                     error, "Error syncing pod, skipping", pod=self.pod.key, podUID=self.pod.metadata.uid
@@ -163,7 +161,7 @@ class PodWorker:
             try:
                 await step()
                 return
-            except (RuntimeCallError, ApiError, Unreachable, OSError, BaseExceptionGroup) as error:
+            except Exception as error:
                 self._parts.telemetry.log.error(error, "Error ending pod, will retry", pod=self.pod.key)
                 await asyncio.sleep(self._retry_after_failure())
 

@@ -22,6 +22,10 @@ from kubeglass.telemetry import Telemetry
 _AGENT = f"kube-probe/{KUBERNETES_VERSION.removeprefix('v').rpartition('.')[0]}"
 
 
+_FIRST_PROBE_SECONDS = 0.3
+"""A program is given this long to open its port; upstream's first probe comes somewhere within the period."""
+
+
 class ProbeType(StrEnum):
     LIVENESS = "Liveness"
     READINESS = "Readiness"
@@ -181,7 +185,7 @@ class ProbeManager:
 
     async def _probe_forever(self, worker: _Worker) -> None:
         loop = asyncio.get_running_loop()
-        delay = worker.started_at + worker.probe.initial_delay_seconds - loop.time()
+        delay = worker.started_at + max(worker.probe.initial_delay_seconds, _FIRST_PROBE_SECONDS) - loop.time()
         if delay > 0:
             await asyncio.sleep(delay)
         elif loop.time() - worker.started_at > worker.probe.period_seconds:
@@ -198,7 +202,11 @@ class ProbeManager:
         if worker.type is not ProbeType.STARTUP and not self.started(worker.container, worker.container_id):
             return False
         started = asyncio.get_running_loop().time()
-        verdict = await self._ask(worker)
+        try:
+            verdict = await self._ask(worker)
+        except Exception as error:  # one probe's trouble must not end the others
+            self._log.error(error, "Probe errored", probeType=worker.type.value, containerName=worker.container.name)
+            verdict = Verdict(None, str(error))
         self._record(worker, verdict, asyncio.get_running_loop().time() - started)
         if verdict.ok is None:
             return False

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from kubeglass.components.kubelet.runtime.images import Catalog
 from kubeglass.components.kubelet.runtime.process import ProcessRuntime, stop_all
@@ -25,6 +26,13 @@ from kubeglass.components.kubelet.runtime.runtime import (
     StartContainerError,
 )
 from kubeglass.components.kubelet.runtime.simulated import SimulatedRuntime
+
+
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def event_loop_policy(request: Any) -> asyncio.AbstractEventLoopPolicy:
+    """Tests run on the standard loop, components on uvloop."""
+    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
+
 
 CAPABILITIES = {"process": {"programs", "survives"}, "simulated": set()}
 
@@ -149,8 +157,9 @@ async def test_output_is_logged_in_cri_format(runtime: Runtime, tmp_path: Path) 
     await runtime.start_container(container)
     await exited(runtime, container)
     rows = [line.split(" ", 3) for line in (tmp_path / "log/0.log").read_text().splitlines()]
-    assert [(row[1], row[3]) for row in rows if row[3] in ("out", "err")] == [("stdout", "out"), ("stderr", "err")]
-    assert [(row[2], len(row[3])) for row in rows[2:]] == [("P", 16384), ("P", 16384), ("F", 40000 - 2 * 16384)]
+    stdout = [(row[2], len(row[3])) for row in rows if row[1] == "stdout"]
+    assert stdout == [("F", 3), ("P", 16384), ("P", 16384), ("F", 40000 - 2 * 16384)]
+    assert [row[2:] for row in rows if row[1] == "stderr"] == [["F", "err"]]
 
 
 async def test_logs_rotate(runtime: Runtime, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class ShimClient(asyncio.Protocol):
         """Raises ShimGoneError."""
         sock = await _connect(directory)
         client = cls(on_exit, on_lost)
-        await asyncio.get_running_loop().create_connection(lambda: client, sock=sock)
+        await asyncio.get_running_loop().create_unix_connection(lambda: client, sock=sock)
         return client
 
     async def call(self, name: str, **values: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import uvloop
 import yaml
 
 from kubeglass.components.kubelet.configuration import KubeletConfig
@@ -222,9 +223,10 @@ def make_telemetry() -> Telemetry:
     return Telemetry(log, registry, build_tracer("kubelet", None, {}, log, registry), Health())
 
 
-@pytest.fixture
-def telemetry() -> Telemetry:
-    return make_telemetry()
+@pytest.fixture(scope="session")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """The loop that components really run on."""
+    return uvloop.EventLoopPolicy()
 
 
 class Node:

@@ -229,6 +229,7 @@ async def test_init_containers_run_in_order(node: Any, api: Any) -> None:
     pod = api.apply({"kind": "Pod", "metadata": {"name": "x"}, "spec": spec})
     async with node.running():
         await api.until(lambda: condition(api.pod("x"), "Ready").get("status") == "True")
+        await api.until(lambda: log_text(node, pod, "main").count("\n") == 3)
         assert [line.split(" F ")[1] for line in log_text(node, pod, "main").splitlines()] == ["a", "side", "b"]
         init = api.pod("x")["status"]["initContainerStatuses"]
         assert [c["ready"] for c in init] == [True, True, True]
