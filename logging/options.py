@@ -115,25 +115,6 @@ def _vmodule_faults(options: LoggingOptions) -> Iterable[str]:
             yield f"vmodule[{at}]: Invalid value: {entry.level}: Must be <= {MAX_LEVEL}"
 
 
-def parse_gates(text: str) -> dict[str, bool]:
-    """The logging gates of a --feature-gates value, over their defaults; other gates are not judged here.
-
-    Raises InvalidOptions in upstream's words.
-    """
-    gates = dict(DEFAULT_GATES)
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise InvalidOptions(f"missing bool value for {item}")
-        try:
-            on = parse_bool(value)
-        except ValueError as error:
-            raise InvalidOptions(f"invalid value of {name}={value}, err: {error}") from error
-        if name in gates:
-            gates[name] = on
-    return gates
-
-
 def parse_bool(text: str) -> bool:
     """A Go boolean. Raises ValueError in Go's words."""
     if text in ("1", "t", "T", "true", "TRUE", "True"):

@@ -26,7 +26,6 @@ from kubeglass.logging.options import (
     StreamOptions,
     options_from_configuration,
     parse_bool,
-    parse_gates,
     parse_quantity,
     validate,
 )
@@ -44,7 +43,6 @@ __all__ = [
     "build",
     "options_from",
     "options_from_configuration",
-    "parse_gates",
     "validate",
 ]
 

@@ -18,7 +18,6 @@ from kubeglass.logging.options import (
     LoggingOptions,
     StreamOptions,
     options_from_configuration,
-    parse_gates,
     validate,
 )
 from kubeglass.logging.setup import add_flags, build, options_from
@@ -48,29 +47,11 @@ def test_validation(case: dict[str, Any]) -> None:
         assert str(refused.value) == case["error"]
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("LoggingAlphaOptions", "missing bool value for LoggingAlphaOptions"),
-        (
-            "LoggingAlphaOptions=yes",
-            'invalid value of LoggingAlphaOptions=yes, err: strconv.ParseBool: parsing "yes": invalid syntax',
-        ),
-    ],
-)
-def test_refused_gates(text: str, complaint: str) -> None:
-    """A feature gate without a truth value is refused."""
-    with pytest.raises(InvalidOptions) as refused:
-        parse_gates(text)
-    assert str(refused.value) == complaint
-
-
 def test_gates() -> None:
-    """--feature-gates opens and closes the logging options that are not stable."""
-    gates = parse_gates("LoggingAlphaOptions=true,SomethingElse=true,LoggingBetaOptions=false")
-    validate(LoggingOptions(text=StreamOptions(True, 5)), gates=gates)
+    """Feature gates open and close the logging options that are not stable."""
+    validate(LoggingOptions(text=StreamOptions(True, 5)), gates=ALPHA)
     with pytest.raises(InvalidOptions) as refused:
-        validate(LoggingOptions(format="json"), gates=gates)
+        validate(LoggingOptions(format="json"), gates={"LoggingBetaOptions": False})
     assert str(refused.value) == "format: Forbidden: Log format json is disabled, see LoggingBetaOptions feature"
 
 
