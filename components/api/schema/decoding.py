@@ -34,10 +34,15 @@ def load(data: bytes) -> Any:
         raise DecodeError(_syntax_text(data)) from error
 
 
-def conform(struct: Struct, obj: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(the object as kept, what strict decoding minds: `unknown field "spec.foo"`). Raises DecodeError."""
+def conform(
+    struct: Struct, obj: Mapping[str, Any], trusted: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """(the object as kept, what strict decoding minds: `unknown field "spec.foo"`). Raises DecodeError.
+
+    `trusted` is an earlier state that was conformed already: members equal to its own are not looked into again.
+    """
     walk = _Walk()
-    kept: dict[str, Any] = walk.struct(struct, obj)
+    kept: dict[str, Any] = walk.struct(struct, obj, trusted)
     return kept, walk.problems
 
 
@@ -88,12 +93,13 @@ class _Walk:
         self._stack: list[str | int] = []
         self._structs: list[Struct] = []
 
-    def struct(self, struct: Struct, value: Any) -> dict[str, Any]:
+    def struct(self, struct: Struct, value: Any, trusted: Any = None) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             if struct.lenient and self._structs:
                 return cast(dict[str, Any], value)
             raise self._mismatch(value, struct.name)
         fields, stack = struct.fields, self._stack
+        known = trusted if isinstance(trusted, Mapping) else {}
         kept: dict[str, Any] = {}
         self._structs.append(struct)
         for name, member in value.items():
@@ -104,17 +110,21 @@ class _Walk:
                 else:
                     self.problems.append(f'unknown field "{self._path(name)}"')
             elif member is not None:
+                before = known.get(name)
+                if before is not None and _same(before, member):
+                    kept[name] = member
+                    continue
                 stack.append(name)
-                kept[name] = self.value(field.type, member)
+                kept[name] = self.value(field.type, member, before)
                 stack.pop()
         self._structs.pop()
         return kept
 
-    def value(self, type_: Type, value: Any) -> Any:
+    def value(self, type_: Type, value: Any, trusted: Any = None) -> Any:
         if isinstance(type_, Scalar):
             return self._scalar(type_, value)
         if isinstance(type_, Struct):
-            return self.struct(type_, value)
+            return self.struct(type_, value, trusted)
         if isinstance(type_, ListOf):
             return self._list(type_, value)
         return self._map(type_, value)
@@ -201,6 +211,11 @@ class _Walk:
         for part in [*self._stack, name]:
             text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
         return text
+
+
+def _same(before: Any, member: Any) -> bool:
+    """Equal as JSON: to Python alone, true equals 1."""
+    return bool(before == member) and msgspec.json.encode(before) == msgspec.json.encode(member)
 
 
 def _zero(type_: Type) -> Any:

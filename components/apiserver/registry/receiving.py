@@ -56,11 +56,14 @@ def check_kind(obj: Object, api_version: str, kind_name: str) -> None:
         )
 
 
-def conformed(obj: Object, kind: Kind, struct: Struct, context: WriteContext) -> Object:
-    """The object with unknown fields dealt with as the request wishes. Raises BadRequest."""
+def conformed(obj: Object, kind: Kind, struct: Struct, context: WriteContext, trusted: Object | None = None) -> Object:
+    """The object with unknown fields dealt with as the request wishes. Raises BadRequest.
+
+    `trusted` is the stored state, whose members need no second look.
+    """
     check_kind(obj, kind.api_version, kind.kind)
     try:
-        kept, problems = decoding.conform(struct, obj)
+        kept, problems = decoding.conform(struct, obj, trusted)
     except DecodeError as error:
         raise BadRequest(_cannot_handle(kind.kind, kind.version, str(error))) from error
     _report(problems, kind.kind, kind.version, context)

@@ -135,7 +135,7 @@ class Store:
         self, context: WriteContext, kind: Kind, name: str, entry: Entry, change: Change, subresource: str
     ) -> bytes:
         old = conversion.from_stored(kind, decoded(entry))
-        new = self._received(context, kind, change(_copied(old)))
+        new = self._received(context, kind, change(_copied(old)), old)
         namespace = old["metadata"].get("namespace", "")
         _place(kind, new, namespace)
         _named(kind, new, name)
@@ -222,8 +222,8 @@ class Store:
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _received(self, context: WriteContext, kind: Kind, obj: Object) -> Object:
-        kept = receiving.conformed(obj, kind, self._served.struct(kind), context)
+    def _received(self, context: WriteContext, kind: Kind, obj: Object, stored: Object | None = None) -> Object:
+        kept = receiving.conformed(obj, kind, self._served.struct(kind), context, stored)
         kept.setdefault("metadata", {})
         self._defaulted(kind, kept)
         return kept
@@ -299,14 +299,9 @@ def _shown(kind: Kind, value: bytes, revision: int) -> bytes:
 
 
 def _copied(obj: Object) -> Object:
-    """A copy that can be changed in place: JSON values only."""
-    return {name: _copied_value(value) for name, value in obj.items()}
-
-
-def _copied_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _copied(value)
-    return [_copied_value(item) for item in value] if isinstance(value, list) else value
+    """A copy that can be changed in place; through bytes, which is faster than walking it."""
+    copied: Object = msgspec.json.decode(msgspec.json.encode(obj))
+    return copied
 
 
 def _place(kind: Kind, obj: Object, namespace: str) -> None:

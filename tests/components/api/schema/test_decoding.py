@@ -101,3 +101,13 @@ def test_base64_of_secrets_is_checked() -> None:
     assert kept["data"] == {"a": "aGk="}
     with pytest.raises(DecodeError, match="illegal base64 data at input byte 1"):
         conformed("v1", "Secret", {"data": {"a": "a$k="}})
+
+
+def test_members_equal_to_a_trusted_state_are_not_looked_into_again() -> None:
+    """What was stored is kept as it is; true is not taken for a stored 1."""
+    struct = types.builtin().for_kind("apps/v1", "Deployment")
+    assert struct is not None
+    stored = {"spec": {"replicas": 1, "paused": True}}
+    assert conform(struct, {"spec": {"replicas": 1, "paused": True}}, stored) == (stored, [])
+    with pytest.raises(DecodeError, match="json: cannot unmarshal bool into Go struct field"):
+        conform(struct, {"spec": {"replicas": True, "paused": True}}, stored)
