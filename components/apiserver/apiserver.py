@@ -195,7 +195,7 @@ class ApiServer:
                 backend, caches, telemetry.metrics, telemetry.log, clock.now, options.etcd_compaction_interval
             )
             group.create_task(upkeep.run(), name="store upkeep")
-            cleaning = definitions.run(partial(clean_definition, store, definitions))
+            cleaning = definitions.run(partial(clean_definition, store, definitions, caches.remove))
             group.create_task(cleaning, name="custom resource definitions")
             group.create_task(fairness.run(self.client()), name="priority and fairness")
             telemetry.log.info("Serving securely", address=f"{self.bound.host}:{self.bound.port}")

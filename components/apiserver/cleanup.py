@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kubeglass.components.api import errors, kinds
+from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver.inprocess import LOOPBACK
 from kubeglass.components.apiserver.registry import crd
 from kubeglass.components.apiserver.registry.context import DeleteOptions, WriteContext
@@ -14,7 +16,9 @@ from kubeglass.components.apiserver.registry.store import Store
 Object = dict[str, Any]
 
 
-async def clean_definition(store: Store, definitions: Definitions, definition: Object) -> bool:
+async def clean_definition(
+    store: Store, definitions: Definitions, forget: Callable[[Kind], None], definition: Object
+) -> bool:
     """Delete what the definition made; when nothing is left, let the definition go. The answer: whether it is done."""
     context = WriteContext(user=LOOPBACK)
     for kind, namespace, name in await definitions.instances(definition):
@@ -36,4 +40,7 @@ async def clean_definition(store: Store, definitions: Definitions, definition: O
         await store.update(context, kinds.CUSTOM_RESOURCE_DEFINITION, "", name, released)
     except (errors.NotFound, errors.Conflict):
         return False
+    await definitions.refresh()
+    for custom in crd.custom_kinds([definition]):
+        forget(custom.kind)
     return True

@@ -65,7 +65,7 @@ class Dispatcher:
         long_running = request.info.long_running
         if long_running:
             self._recorder.long_running(request, 1)
-        response: Response | None = Response(500)
+        response: Response | None = None
         try:
             response = await self._route(request)
         except ApiError as error:
@@ -73,6 +73,8 @@ class Dispatcher:
         finally:
             if long_running:
                 self._recorder.long_running(request, -1)
+            if response is None and request.streamed_status:  # the client ended the stream, as clients do
+                response = Response(request.streamed_status, sent=True)
             if response is not None:
                 self._recorder.done(request, response, time.monotonic() - request.received)
         return response or text_response(NOT_FOUND_TEXT, 404)
@@ -89,7 +91,7 @@ class Dispatcher:
         if info.subresource:
             return await self._subresource(request, kind)
         verb = _VERB_NAMES.get(info.verb, info.verb)
-        if verb not in kind.verbs:
+        if verb not in kind.verbs or (verb == "create" and info.name):
             raise not_allowed()
         handle = self._routes.verbs[verb] if kind.storable else self._routes.review
         return await handle(request, kind)

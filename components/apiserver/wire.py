@@ -92,6 +92,8 @@ class Request:
     """What filters add to the response, streamed ones included."""
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning` headers."""
+    streamed_status: int = 0
+    """The status of a streamed answer once it has begun."""
     not_counted_seconds: float = 0.0
     """Time spent in webhooks and in the queue, which the SLI duration leaves out."""
     _query: dict[str, list[str]] | None = None
@@ -127,6 +129,7 @@ class Request:
 
     async def stream(self, status: int, headers: Mapping[str, str]) -> Stream:
         """Start a streamed response with the headers that filters asked for."""
+        self.streamed_status = status
         return await self.exchange.open(status, {**self.response_headers, **warning_headers(self.warnings), **headers})
 
 

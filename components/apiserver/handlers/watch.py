@@ -81,7 +81,7 @@ class WatchHandler:
         stream = await request.stream(200, {"Content-Type": f"{negotiation.JSON};stream=watch"})
         now = self._loop.time()
         view = self._forms.view(request, kind, media)
-        session = _Session(stream, view, asked.bookmarks, now + timeout, now + _BOOKMARK_SECONDS)
+        session = _Session(stream, view, asked.bookmarks, now + timeout, _next_bookmark(now, now + timeout))
         cache = self._reads.caches.of(kind)
         try:
             initial, watcher = self._begin(wanted, asked, revision)
@@ -144,8 +144,7 @@ class WatchHandler:
     async def _bookmark(self, session: _Session, now: float) -> None:
         """Everything up to the stream's revision was delivered, because nothing waits."""
         await self._write(session, session.view.bookmark(self._reads.caches.revision, {}))
-        last = session.deadline - _LAST_BOOKMARK_SECONDS
-        session.next_bookmark = min(now + _BOOKMARK_SECONDS, last) if now < last else session.deadline
+        session.next_bookmark = _next_bookmark(now, session.deadline)
 
     @staticmethod
     def _line(view: View, event_type: str, change: Change) -> bytes:
@@ -179,3 +178,9 @@ class WatchHandler:
                 "audit-ID": request.audit_id,
             }
             log.info("Starting watch", **values)
+
+
+def _next_bookmark(now: float, deadline: float) -> float:
+    """Roughly every minute, and shortly before the end."""
+    last = deadline - _LAST_BOOKMARK_SECONDS
+    return min(now + _BOOKMARK_SECONDS, last) if now < last else deadline

@@ -124,7 +124,7 @@ def _reachable(messages: dict[str, dict[str, Row]], waiting: list[str]) -> dict[
         if name in found or name.rpartition(".")[2] in _SPECIAL:
             continue
         found[name] = messages[name]
-        waiting += [row[1] for row in messages[name].values() if "." in str(row[1])]
+        waiting += [type_ for row in messages[name].values() if "." in (type_ := str(row[1]))]
     return found
 
 

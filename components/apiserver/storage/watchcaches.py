@@ -62,8 +62,10 @@ class WatchCaches:
 
     def remove(self, kind: Kind) -> None:
         """Stop caching a resource and end its watches."""
-        cache = self._caches.pop(kind.storage_prefix(), None)
+        prefix = kind.storage_prefix()
+        cache = self._caches.pop(prefix, None)
         if cache is not None:
+            del self._instruments[prefix], self._kinds[prefix]
             cache.end()
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
