@@ -90,6 +90,7 @@ class Scheduler:
         self._gauges = Gauges(
             self._queue, self._snapshot, queue_metrics, CacheMetrics(telemetry.metrics), DEFAULT_SCHEDULER_NAME
         )
+        self._telling: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
         feed = Feed(self._snapshot, self._queue, self._nominator, queue_metrics, DEFAULT_SCHEDULER_NAME, self._news.set)
         self._pods = Informer(client, POD, Pod, telemetry)
@@ -165,7 +166,10 @@ class Scheduler:
                 group.create_task(self._bind(attempt), name=f"bind {pod.key}")
                 return
             failure = decision.failure or ("" if placed.ok else placed.message)
-            group.create_task(self._fail(attempt, failure, self._park(attempt, failure)), name=f"fail {pod.key}")
+            failing = self._fail(attempt, failure, self._park(attempt, failure), self._telling.get(pod.key))
+            told = group.create_task(failing, name=f"fail {pod.key}")
+            self._telling[pod.key] = told
+            told.add_done_callback(lambda task: self._told(pod.key, task))
 
     def _decide(self, pod: PodInfo) -> Decision:
         try:
@@ -192,8 +196,13 @@ class Scheduler:
 
     # -- binding --------------------------------------------------------------------------------------------------
 
+    def _told(self, key: str, task: asyncio.Task[None]) -> None:
+        if self._telling.get(key) is task:
+            del self._telling[key]
+
     async def _bind(self, attempt: _Attempt) -> None:
         pod, node_name, state = attempt.queued.pod, attempt.decision.node_name, attempt.decision.state
+        await _ended(self._telling.get(pod.key))
         with self._instruments.working("binding"), self._tracer.span("binding cycle") as cycle:
             status = await self._framework.run_pre_bind(state, pod, node_name)
             if status.ok:
@@ -207,7 +216,7 @@ class Scheduler:
         self._framework.run_unreserve(state, pod, node_name)
         self._snapshot.forget(pod.key)
         failure = f"binding rejected: {status.message}"
-        await self._fail(attempt, failure, self._park(attempt, failure))
+        await self._fail(attempt, failure, self._park(attempt, failure), None)
 
     def _bound(self, attempt: _Attempt) -> None:
         queued, decision = attempt.queued, attempt.decision
@@ -274,8 +283,11 @@ class Scheduler:
         self._news.set()  # the wait must learn of the new backoff
         return decision.nomination
 
-    async def _fail(self, attempt: _Attempt, failure: str, nomination: Nomination | None) -> None:
+    async def _fail(
+        self, attempt: _Attempt, failure: str, nomination: Nomination | None, earlier: asyncio.Task[None] | None
+    ) -> None:
         """Say why: log, Event, the PodScheduled condition; and carry out a preemption."""
+        await _ended(earlier)
         pod, diagnosis = attempt.queued.pod, attempt.decision.diagnosis
         message = failure or (diagnosis.message() if diagnosis is not None else "")
         with use(attempt.span.context):
@@ -334,6 +346,12 @@ class _Attempt:
         self.decision = decision
         self.started = started
         self.span = span
+
+
+async def _ended(earlier: asyncio.Task[None] | None) -> None:
+    """What was said about a Pod's last attempt reaches the API before what comes of the next one."""
+    if earlier is not None:
+        await asyncio.wait((earlier,))
 
 
 def _describe(span: Span, decision: Decision) -> None:
