@@ -55,7 +55,7 @@ class Exporter:
         self._options = options
         self._metrics = metrics
         self._log = log
-        self._clean = clean
+        self._encoder = encode.Encoder(clean)
         self._queue: deque[RecordedSpan] = deque()
         self._under_way = 0  # spans taken from the queue whose fate is not decided
         self._closed = False
@@ -119,43 +119,47 @@ class Exporter:
         async with asyncio.TaskGroup() as senders:
             under_way: set[asyncio.Task[None]] = set()
 
-            async def send_all() -> None:
-                while self._queue:
+            async def send(count: int) -> None:
+                while count > 0:
                     await slots.acquire()
-                    task = senders.create_task(self._send_and_release(transport, self._take(), slots))
+                    batch = self._take(count)
+                    count -= len(batch)
+                    task = senders.create_task(self._send_and_release(transport, batch, slots))
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
 
             try:
                 while True:
-                    await self._until_ripe()
-                    await send_all()
+                    await send(await self._ripe())
             finally:
-                await self._finish(send_all(), under_way)
+                await self._finish(send(len(self._queue)), under_way)
 
-    async def _finish(self, send_all: Coroutine[Any, Any, None], under_way: set[asyncio.Task[None]]) -> None:
+    async def _finish(self, send_rest: Coroutine[Any, Any, None], under_way: set[asyncio.Task[None]]) -> None:
         """Send what waits and let finish what is under way, for a while; the rest goes back to the queue."""
         try:
             async with asyncio.timeout(self._options.flush_seconds):
-                await send_all
+                await send_rest
                 if under_way:
                     await asyncio.wait(under_way)
         except TimeoutError:
             for task in under_way:
                 task.cancel()
 
-    async def _until_ripe(self) -> None:
-        """Wait for a full batch, a flush, or the delay."""
+    async def _ripe(self) -> int:
+        """Wait for a full batch, a flush, or the delay; how many spans to send now. What is no full batch may wait."""
+        limit = self._options.batch_limit
         self._wake.clear()
-        if len(self._queue) < self._options.batch_limit and not (self._flushing and self._queue):
+        if len(self._queue) < limit and not (self._flushing and self._queue):
             try:
                 async with asyncio.timeout(self._options.delay_seconds):
                     await self._wake.wait()
             except TimeoutError:
-                pass
+                return len(self._queue)
+        waiting = len(self._queue)
+        return waiting if self._flushing else waiting - waiting % limit
 
-    def _take(self) -> list[RecordedSpan]:
-        count = min(self._options.batch_limit, len(self._queue))
+    def _take(self, count: int) -> list[RecordedSpan]:
+        count = min(count, self._options.batch_limit, len(self._queue))
         self._under_way += count
         return [self._queue.popleft() for _ in range(count)]
 
@@ -187,7 +191,7 @@ class Exporter:
         for at in range(0, len(batch), _ENCODE_SLICE):
             for span in batch[at : at + _ENCODE_SLICE]:
                 try:
-                    encoded.append((span.scope, encode.span(span, self._clean)))
+                    encoded.append((span.scope, self._encoder.span(span)))
                 except Exception as error:
                     self._drop("invalid", 1)
                     self._log.error(error, "Failed to encode span", span=span.name)

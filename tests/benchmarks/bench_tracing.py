@@ -109,10 +109,10 @@ def _encoding(rounds: int) -> Row:
     provider.force_flush()
     count = min(len(sink.spans), len(exporter.spans))
     our_spans, their_spans = sink.spans[:count], exporter.spans[:count]
-    resource = encode.resource({"service.name": "bench"})
+    resource, encoder = encode.resource({"service.name": "bench"}), encode.Encoder()
 
     def ours() -> bytes:
-        return encode.request(resource, [(span.scope, encode.span(span, encode.as_is)) for span in our_spans])
+        return encode.request(resource, [(span.scope, encoder.span(span)) for span in our_spans])
 
     def theirs() -> bytes:
         return bytes(encode_spans(their_spans).SerializeToString())

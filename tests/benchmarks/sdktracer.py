@@ -1,0 +1,113 @@
+"""The OpenTelemetry SDK behind our Tracer's methods, to put it in our place in a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from opentelemetry import trace as api
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from kubeglass.telemetry.tracing.context import SpanContext
+from kubeglass.telemetry.tracing.tracer import CURRENT, Attributes, Link, Span, Tracer
+
+_KINDS = (api.SpanKind.INTERNAL, *api.SpanKind)
+
+
+class _SdkSpan(Span):
+    """An SDK span with our span's methods."""
+
+    __slots__ = ("_active", "inner")
+
+    def __init__(self, inner: api.Span) -> None:
+        context = inner.get_span_context()
+        super().__init__(SpanContext(context.trace_id, context.span_id, context.trace_flags.sampled))
+        self.inner = inner
+        self._active: AbstractContextManager[Any]
+
+    @property
+    def recording(self) -> bool:
+        return self.inner.is_recording()
+
+    def set(self, key: str, value: Any) -> None:
+        if value is not None:
+            self.inner.set_attribute(key, value)
+
+    def update(self, attributes: Attributes) -> None:
+        self.inner.set_attributes(dict(attributes))
+
+    def rename(self, name: str) -> None:
+        self.inner.update_name(name)
+
+    def event(self, name: str, /, **attributes: Any) -> None:
+        self.inner.add_event(name, attributes)
+
+    def record_exception(self, error: BaseException) -> None:
+        self.inner.record_exception(error)
+
+    def error(self, message: str) -> None:
+        self.inner.set_status(api.StatusCode.ERROR, message)
+
+    def end(self, end_ns: int | None = None) -> None:
+        self.inner.end(end_ns)
+
+    def __enter__(self) -> Span:
+        super().__enter__()
+        self._active = api.use_span(self.inner, end_on_exit=True)
+        self._active.__enter__()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        super().__exit__(kind, error, trace)
+        self._active.__exit__(kind, error, trace)
+
+
+class _SdkTracer(Tracer):
+    """Our tracer's methods over the SDK's tracer."""
+
+    __slots__ = ("_provider", "_sdk")
+
+    def __init__(self, provider: TracerProvider) -> None:
+        super().__init__()
+        self._provider = provider
+        self._sdk = provider.get_tracer("bench")
+
+    @property
+    def enabled(self) -> bool:
+        return True
+
+    def named(self, scope: str, version: str = "") -> Tracer:
+        return _SdkTracer(self._provider)
+
+    def span(
+        self,
+        name: str,
+        *,
+        kind: int = 1,
+        attributes: Attributes | None = None,
+        parent: SpanContext | None = CURRENT,
+        links: Sequence[Link | SpanContext] = (),
+        start_ns: int | None = None,
+        sampled: bool | None = None,
+    ) -> Span:
+        kept = {key: value for key, value in (attributes or {}).items() if value is not None}
+        return _SdkSpan(self._sdk.start_span(name, kind=_KINDS[kind], attributes=kept, start_time=start_ns))
+
+    start = span
+
+    async def run(self, started: Callable[[], None]) -> None:
+        started()
+
+    async def flush(self, timeout_seconds: float = 5.0) -> bool:
+        return True
+
+
+def sdk_tracer(target: str) -> Tracer:
+    """The SDK as users configure it: everything sampled, batch processor with its defaults, OTLP/gRPC."""
+    provider = TracerProvider(resource=Resource.create({"service.name": "apiserver"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"http://{target}", insecure=True)))
+    return _SdkTracer(provider)
