@@ -20,10 +20,12 @@ from kubeglass.components.kubelet.backoff import BackOff
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter
 from kubeglass.components.kubelet.environment import Environment
+from kubeglass.components.kubelet.figures import collect_certificates, collect_volumes
 from kubeglass.components.kubelet.handlers import Handlers
 from kubeglass.components.kubelet.hooks import Hooks
 from kubeglass.components.kubelet.image_puller import ImagePuller
 from kubeglass.components.kubelet.metrics import (
+    CertificateMetrics,
     ContainerMetrics,
     ImageMetrics,
     PodStartMetrics,
@@ -51,12 +53,14 @@ from kubeglass.components.kubelet.server import KubeletServer
 from kubeglass.components.kubelet.status_manager import StatusManager
 from kubeglass.components.kubelet.termination import Terminator
 from kubeglass.components.kubelet.volumes import VolumeManager
+from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.events import EventRecorder
 from kubeglass.components.machinery.informer import Change, Informer
 from kubeglass.components.machinery.loopback import host_port
 from kubeglass.components.machinery.process import ComponentSpec, ConfigError, Context, start
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.metrics.process import started_unix_seconds
 from kubeglass.telemetry.tracing.causality import Causes
 
 _HOUSEKEEPING_SECONDS = 2.0
@@ -102,8 +106,12 @@ class Kubelet:
         allocatable = self.node.allocatable
         environment = Environment(references, self._services.list, allocatable, config.node_ip)
         volumes = VolumeManager(config, references, allocatable, VolumeMetrics(telemetry.metrics))
+        wanted = lambda: (plugin for pod in self.pods.list() for plugin in volumes.plugins(pod))  # noqa: E731
+        collect_volumes(telemetry.metrics, volumes.mounted, wanted)
         puller = ImagePuller(runtime, events, ImageMetrics(telemetry.metrics))
-        probes = ProbeManager(self._handlers, events, ProbeMetrics(self.probe_registry), telemetry, self._wake)
+        probe_metrics = ProbeMetrics(self.probe_registry)
+        probe_metrics.process_start_time_seconds.set(started_unix_seconds())
+        probes = ProbeManager(self._handlers, events, probe_metrics, telemetry, self._wake)
         containers = ContainerMetrics(telemetry.metrics)
         return Parts(
             config=config,
@@ -307,6 +315,9 @@ def make_runtime(config: KubeletConfig) -> Runtime:
 def build(context: Context) -> Kubelet:
     """Build the component from its flags."""
     config = configuration(context.flags)
+    registry = context.telemetry.metrics
+    CertificateMetrics(registry)
+    collect_certificates(registry, config.cert_file, context.access().cert_file, clock.now)
     return Kubelet(config, context.client(), make_runtime(config), context.telemetry)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from kubeglass.components.api.objects import Container, KeyToPath, Pod, Volume, VolumeProjection
 from kubeglass.components.api.objects.volumes import DownwardAPIVolumeFile
@@ -42,6 +43,15 @@ class _File:
 _Payload = dict[str, _File]
 
 
+class MountedVolume(NamedTuple):
+    """A volume of a pod, ready on the node. `claim` is empty when it needs none."""
+
+    plugin: str
+    namespace: str
+    claim: str
+    path: Path
+
+
 class VolumeManager:
     """Makes and removes the volumes of pods on one node."""
 
@@ -57,14 +67,25 @@ class VolumeManager:
         self._allocatable = allocatable
         self._metrics = metrics
         self._tokens: dict[tuple[str, str], tuple[str, float]] = {}
+        self._mounted: dict[str, list[MountedVolume]] = {}
+
+    def mounted(self) -> list[MountedVolume]:
+        """Every volume on the node now."""
+        return [volume for volumes in self._mounted.values() for volume in volumes]
 
     async def mount(self, pod: Pod, pod_ip: str = "") -> dict[str, Path]:
         """Every volume of the pod, made or brought up to date: name → path on the node. Raises VolumeError."""
-        return {volume.name: await self._mount(pod, volume, pod_ip) for volume in pod.spec.volumes}
+        paths = {volume.name: await self._mount(pod, volume, pod_ip) for volume in pod.spec.volumes}
+        self._mounted[pod.metadata.uid] = [
+            MountedVolume(_plugin(volume), pod.metadata.namespace, _claim_name(pod, volume), paths[volume.name])
+            for volume in pod.spec.volumes
+        ]
+        return paths
 
     def unmount(self, pod_uid: str) -> None:
         """Delete the pod's volumes (never what a hostPath names)."""
         self._tokens = {key: value for key, value in self._tokens.items() if key[0] != pod_uid}
+        self._mounted.pop(pod_uid, None)
         shutil.rmtree(self._config.pods_dir / pod_uid / "volumes", onerror=_open_up)
 
     def remove(self, pod_uid: str) -> None:
@@ -95,10 +116,8 @@ class VolumeManager:
     async def _make(self, pod: Pod, volume: Volume, pod_ip: str) -> Path:
         if volume.host_path is not None:
             return _host_path(volume.host_path.path, volume.host_path.type)
-        if volume.persistent_volume_claim is not None:
-            return await self._claim(pod, volume.persistent_volume_claim.claim_name)
-        if volume.ephemeral is not None:
-            return await self._claim(pod, f"{pod.metadata.name}-{volume.name}")
+        if claim := _claim_name(pod, volume):
+            return await self._claim(pod, claim)
         path = self._path(pod, volume)
         if volume.empty_dir is not None:
             if not path.exists():
@@ -210,6 +229,12 @@ class VolumeManager:
         lifetime = clock.parse(expires) - clock.now()
         self._tokens[key] = (token, clock.now() + lifetime * _TOKEN_REFRESH)
         return token
+
+
+def _claim_name(pod: Pod, volume: Volume) -> str:
+    if volume.persistent_volume_claim is not None:
+        return volume.persistent_volume_claim.claim_name
+    return f"{pod.metadata.name}-{volume.name}" if volume.ephemeral is not None else ""
 
 
 def _plugin(volume: Volume) -> str:
