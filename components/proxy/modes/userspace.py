@@ -171,12 +171,37 @@ class _End(asyncio.Protocol):
 
 
 class _Client(_End):
-    """The accepted end: reads nothing until a backend has been reached."""
+    """The accepted end. It is paused until a backend has been reached; what arrives all the same is kept for it
+    (uvloop starts reading after `connection_made`, whatever that asked for)."""
 
     def __init__(self, balancer: Balancer, group: asyncio.TaskGroup) -> None:
         super().__init__()
         self._balancer = balancer
         self._group = group
+        self._early: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer is None:
+            self._early.append(data)
+        else:
+            super().data_received(data)
+
+    def eof_received(self) -> bool:
+        if self.peer is not None:
+            return super().eof_received()
+        self._eof = True
+        return True
+
+    def _join(self, end: _End) -> None:
+        """Let the bytes flow, those that came early first."""
+        assert self.transport is not None and end.transport is not None
+        self.peer, end.peer = end, self
+        for data in self._early:
+            end.transport.write(data)
+        self._early.clear()
+        if self._eof:
+            end.transport.write_eof()
+        self.transport.resume_reading()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -202,8 +227,7 @@ class _Client(_End):
                 assert end.transport is not None
                 end.transport.abort()
                 return
-            self.peer, end.peer = end, self
-            self.transport.resume_reading()
+            self._join(end)
             return
         self.transport.abort()
 
