@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeglass.components.api import kinds
+from kubeglass.components.api.conversions.autoscaling import from_v2, to_v2
 from kubeglass.components.api.conversions.events import from_core, to_core
 from kubeglass.components.api.conversions.flowcontrol import FLOWCONTROL
 from kubeglass.components.api.kinds import Kind
@@ -29,6 +30,7 @@ class Conversion:
 
 CONVERSIONS: Mapping[tuple[str, str, str], Conversion] = {
     ("events.k8s.io", "v1", "events"): Conversion(to_core, from_core),
+    ("autoscaling", "v1", "horizontalpodautoscalers"): Conversion(to_v2, from_v2),
     **{key: Conversion(*pair) for key, pair in FLOWCONTROL.items()},
 }
 

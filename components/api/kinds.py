@@ -201,6 +201,10 @@ HORIZONTAL_POD_AUTOSCALER = Kind(
     "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", "horizontalpodautoscaler",
     short_names=("hpa",), categories=_ALL, subresources=_WITH_STATUS,
 )  # fmt: skip
+HORIZONTAL_POD_AUTOSCALER_V1 = Kind(
+    "autoscaling", "v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers", "horizontalpodautoscaler",
+    short_names=("hpa",), categories=_ALL, subresources=_WITH_STATUS, storage_version="v2",
+)  # fmt: skip
 POD_DISRUPTION_BUDGET = Kind(
     "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget",
     short_names=("pdb",), subresources=_WITH_STATUS,
@@ -325,7 +329,7 @@ KINDS: tuple[Kind, ...] = (
     EVENTS_EVENT,
     SELF_SUBJECT_REVIEW, TOKEN_REVIEW,
     LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW, SUBJECT_ACCESS_REVIEW,
-    HORIZONTAL_POD_AUTOSCALER,
+    HORIZONTAL_POD_AUTOSCALER, HORIZONTAL_POD_AUTOSCALER_V1,
     CRON_JOB, JOB,
     CERTIFICATE_SIGNING_REQUEST,
     INGRESS_CLASS, INGRESS, IP_ADDRESS, NETWORK_POLICY, SERVICE_CIDR,
