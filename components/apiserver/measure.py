@@ -63,6 +63,23 @@ def path_label(path: str) -> str:
     return next((known for known in _PATHS if path == known or path.startswith(f"{known}/")), "")
 
 
+class _Series:
+    """The children one kind of answer moves, looked up once."""
+
+    __slots__ = ("deprecated", "duration", "size", "sli", "slo", "total")
+
+    def __init__(
+        self, rows: RequestMetrics, verb: str, dry_run: str, labels: tuple[str, str, str, str, str, str], status: int
+    ) -> None:
+        self.total = rows.request_total.labels(verb, dry_run, *labels, str(status))
+        self.duration = rows.request_duration_seconds.labels(verb, dry_run, *labels)
+        self.sli = None if dry_run else rows.request_sli_duration_seconds.labels(verb, *labels)
+        self.slo = rows.request_slo_duration_seconds.labels(verb, *labels)
+        self.size = rows.response_sizes.labels(verb, *labels) if verb in ("GET", "LIST") else None
+        removed = _DEPRECATED.get(labels[:3])
+        self.deprecated = None if removed is None else rows.requested_deprecated_apis.labels(*labels[:4], removed)
+
+
 class RequestRecorder:
     """Binds the request rows and fills them.
 
@@ -73,6 +90,7 @@ class RequestRecorder:
         self.rows = RequestMetrics(registry)
         self._load = LoadMetrics(registry)
         self._served = served
+        self._series: dict[tuple[str, str, tuple[str, str, str, str, str, str], int], _Series] = {}
 
     def labels_of(self, info: RequestInfo) -> tuple[str, str, str, str, str, str]:
         """group, version, resource, subresource, scope, component. For other paths the subresource holds the path."""
@@ -87,23 +105,23 @@ class RequestRecorder:
 
     def done(self, request: Request, response: Response, seconds: float) -> None:
         """A handler has returned after `seconds` since the request arrived."""
-        verb = reported_verb(request)
-        labels = self.labels_of(request.info)
-        dry_run = dry_run_label(request)
-        rows = self.rows
-        rows.request_total.labels(verb, dry_run, *labels, str(response.status)).inc()
-        rows.request_duration_seconds.labels(verb, dry_run, *labels).observe(seconds)
-        if not dry_run:
+        key = (reported_verb(request), dry_run_label(request), self.labels_of(request.info), response.status)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series(self.rows, *key)
+        series.total.inc()
+        series.duration.observe(seconds)
+        if series.sli is not None:
             counted = max(0.0, seconds - request.not_counted_seconds)
-            rows.request_sli_duration_seconds.labels(verb, *labels).observe(counted)
-            rows.request_slo_duration_seconds.labels(verb, *labels).observe(counted)
-        if verb in ("GET", "LIST"):
-            rows.response_sizes.labels(verb, *labels).observe(response.body_size)
-        removed = _DEPRECATED.get(labels[:3])
-        if removed is not None:
-            rows.requested_deprecated_apis.labels(*labels[:4], removed).set(1)
+            series.sli.observe(counted)
+            series.slo.observe(counted)
+        if series.size is not None:
+            series.size.observe(response.body_size)
+        if series.deprecated is not None:
+            series.deprecated.set(1)
         if request.user.name == LOOPBACK_USER:
-            rows.selfrequest_total.labels(verb, labels[0], labels[2], labels[3]).inc()
+            group, _, resource, subresource, *_ = key[2]
+            self.rows.selfrequest_total.labels(key[0], group, resource, subresource).inc()
 
     def body_read(self, request: Request, size: int) -> None:
         """The body of a write was read."""

@@ -82,10 +82,16 @@ class ObjectView:
     def many(self, listing: Listing, continue_: str) -> bytes:
         opening = list_head(self.kind.list_name, self.kind.api_version, listing, continue_)
         if not listing.records:
-            return opening + b'"items":[]}'
+            return opening + b'"items":[]}\n'
         if self.convert is None and not self.kind.custom:  # built-in items do not repeat what the list says
-            return opening + b'"items":[{' + b",{".join([record.tail for record in listing.records]) + b"]}"
-        return opening + b'"items":[' + b",".join([self.one(record) for record in listing.records]) + b"]}"
+            items, between = [record.tail for record in listing.records], b",{"
+            opening += b'"items":[{'
+        else:
+            items, between = [self.one(record) for record in listing.records], b","
+            opening += b'"items":['
+        items[0] = opening + items[0]
+        items[-1] += b"]}\n"
+        return between.join(items)  # the only time the whole is copied
 
     def event(self, event_type: str, record: Record) -> bytes:
         return framed(event_type, self.one(record))

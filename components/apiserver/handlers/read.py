@@ -75,7 +75,7 @@ def rendered(request: Request, media: Media, body: bytes, status: int = 200) -> 
         return Response(status, text.encode(), media.content_type)
     if _pretty(request):
         body = msgspec.json.format(body, indent=2)
-    return Response(status, body + b"\n", media.content_type)
+    return Response(status, body if body.endswith(b"\n") else body + b"\n", media.content_type)
 
 
 def handler_attributes(request: Request) -> Mapping[str, object]:
