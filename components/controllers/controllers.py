@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kubeglass.components.controllers.context import ControllerContext, Informers
+from kubeglass.components.controllers.cronjob import CronJobController
 from kubeglass.components.controllers.daemonset import DaemonSetController
 from kubeglass.components.controllers.deployment import DeploymentController
 from kubeglass.components.controllers.disruption import DisruptionController
@@ -24,6 +25,7 @@ from kubeglass.components.controllers.nodeipam import NodeIpamController, Ranges
 from kubeglass.components.controllers.nodelifecycle import NodeLifecycleController, Timing
 from kubeglass.components.controllers.podgc import PodGarbageCollector
 from kubeglass.components.controllers.replicaset import ReplicaSetController
+from kubeglass.components.controllers.resourcequota import ResourceQuotaController
 from kubeglass.components.controllers.serviceaccount import RootCaPublisher, ServiceAccountController
 from kubeglass.components.controllers.statefulset import StatefulSetController
 from kubeglass.components.controllers.tainteviction import TaintEvictionController
@@ -69,8 +71,10 @@ CONTROLLERS: tuple[Row, ...] = tuple(
         DaemonSetController,
         StatefulSetController,
         JobController,
+        CronJobController,
         TtlAfterFinishedController,
         DisruptionController,
+        ResourceQuotaController,
         EndpointSliceController,
         EndpointsController,
         PodGarbageCollector,

@@ -35,6 +35,7 @@ from kubeglass.components.scheduler.framework import (
 )
 from kubeglass.components.scheduler.instruments import CountedQueue, Gauges, Measured
 from kubeglass.components.scheduler.metrics import (
+    RESOURCE_ROWS,
     ApiCallMetrics,
     AttemptMetrics,
     CacheMetrics,
@@ -42,12 +43,14 @@ from kubeglass.components.scheduler.metrics import (
     QueueMetrics,
 )
 from kubeglass.components.scheduler.plugins.queueing import PrioritySort
+from kubeglass.components.scheduler.podresources import samples
 from kubeglass.components.scheduler.profile import DEFAULT_SCHEDULER_NAME, Surroundings, default_plugins
 from kubeglass.components.scheduler.queue import Nominator, QueuedPod, SchedulingQueue
 from kubeglass.components.scheduler.resources import collect_pod_resources
 from kubeglass.components.scheduler.snapshot import PodInfo, Snapshot
 from kubeglass.components.scheduler.surroundings import World
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing.tracer import Span, use
 
 _EVENT_NOTE_LIMIT = 1024
@@ -97,6 +100,9 @@ class Scheduler:
         self._nodes = Informer(client, NODE, Node, telemetry)
         self._namespaces = Informer(client, NAMESPACE, Namespace, telemetry)
         self._subscribe(feed)
+        resources = telemetry.metrics.companion()
+        resources.collect(RESOURCE_ROWS, lambda: samples(self._pods.list()))
+        self.registries: Mapping[str, Registry] = {"/metrics/resources": resources}
         resources = telemetry.metrics.companion()
         collect_pod_resources(resources, self._pods.list)
         self.registries = {"/metrics/resources": resources}
