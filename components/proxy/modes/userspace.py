@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
@@ -22,6 +23,7 @@ _BACKLOG = 1024
 _CONNECT_SECONDS = 5.0
 _UDP_IDLE_SECONDS = 60.0
 _UDP_SESSIONS = 16384
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 @dataclass(slots=True)
@@ -165,9 +167,17 @@ class _End(asyncio.Protocol):
         if peer is None or peer.transport is None:
             return
         if exc is not None:
-            peer.transport.abort()  # a reset is passed on as a reset
+            _reset(peer.transport)  # a reset is passed on as a reset
         else:
             peer.transport.close()
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close with a reset, as the kernel refuses: asyncio's abort resets only while bytes wait to be read or sent."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
 
 
 class _Client(_End):
@@ -229,7 +239,7 @@ class _Client(_End):
                 return
             self._join(end)
             return
-        self.transport.abort()
+        _reset(self.transport)
 
 
 # -- UDP --------------------------------------------------------------------------------------------------------------
