@@ -11,8 +11,7 @@ import json
 import os
 import signal
 import termios
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from kubeglass.components.kubelet.runtime.shim import linux, rootfs
 
@@ -23,16 +22,14 @@ class StartError(Exception):
     """A process that could not be started; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Isolation:
+class Isolation(NamedTuple):
     """What this host lets the shim do; probed once by `probe`."""
 
     namespaces: bool  # mount and pid namespaces per container
     user_namespace: bool  # they needed a user namespace, because the shim is not root
 
 
-@dataclass(slots=True)
-class Streams:
+class Streams(NamedTuple):
     """The child's ends of its standard streams. With a terminal all three are the same."""
 
     stdin: int
