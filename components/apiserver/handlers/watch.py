@@ -37,7 +37,7 @@ _BOOKMARK_SECONDS = 60.0
 _LAST_BOOKMARK_SECONDS = 2.0
 """How long before its timeout a stream sends its last bookmark."""
 _WRITE_SECONDS = 60.0
-"""How long a client may take nothing before its stream is cut."""
+"""How long after its timeout a stream may still hang in a write before it is cut."""
 _INITIAL_BATCH = 500
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
@@ -52,6 +52,11 @@ class _Session:
     deadline: float
     next_bookmark: float
     sent: int = 0
+
+    @property
+    def wakes_at(self) -> float:
+        """When there is something to do even if nothing happens."""
+        return min(self.deadline, self.next_bookmark) if self.bookmarks else self.deadline
 
 
 class WatchHandler:
@@ -120,26 +125,27 @@ class WatchHandler:
             self._metrics.watch_list_duration_seconds.labels(*labels).observe(seconds)
 
     async def _follow(self, session: _Session, watcher: Watcher, kind: Kind) -> None:
-        while True:
-            changes = await self._next(session, watcher)
-            if changes is None:
+        """One timer serves bookmarks, the deadline, and a client that takes nothing any more."""
+        task = asyncio.current_task()
+        assert task is not None
+        watcher.on_overflow = task.cancel
+        stuck = self._loop.call_at(session.deadline + _WRITE_SECONDS, task.cancel)
+        alarm = self._loop.call_at(session.wakes_at, watcher.wake)
+        try:
+            while not watcher.ended:
+                changes = await watcher.take()
+                if changes:
+                    await self._send(session, [self._line(session.view, *item) for item in changes], kind)
                 now = self._loop.time()
                 if now >= session.deadline:
                     return
-                await self._bookmark(session, now)
-            elif not changes:
-                return
-            else:
-                await self._send(session, [self._line(session.view, *item) for item in changes], kind)
-
-    async def _next(self, session: _Session, watcher: Watcher) -> Sequence[tuple[str, Change]] | None:
-        """What waits for the watcher; None when it is time for a bookmark or the end."""
-        until = min(session.deadline, session.next_bookmark) if session.bookmarks else session.deadline
-        try:
-            async with asyncio.timeout_at(until):
-                return await watcher.take()
-        except TimeoutError:
-            return None
+                if now >= session.wakes_at:
+                    await self._bookmark(session, now)
+                if alarm.when() <= now:
+                    alarm = self._loop.call_at(session.wakes_at, watcher.wake)
+        finally:
+            alarm.cancel()
+            stuck.cancel()
 
     async def _bookmark(self, session: _Session, now: float) -> None:
         """Everything up to the stream's revision was delivered, because nothing waits."""
@@ -156,14 +162,10 @@ class WatchHandler:
         sizes = self._metrics.watch_events_sizes.labels(*labels)
         for line in lines:
             sizes.observe(len(line))
-        await self._write(session, b"".join(lines))
+        await self._write(session, lines[0] if len(lines) == 1 else b"".join(lines))
 
     async def _write(self, session: _Session, data: bytes) -> None:
-        try:
-            async with asyncio.timeout(_WRITE_SECONDS):
-                await session.stream.write(data)
-        except TimeoutError as error:
-            raise ConnectionResetError("the client does not take its events") from error
+        await session.stream.write(data)
         session.sent += len(data)
 
     def _say(self, request: Request, asked: WatchOptions, timeout: float) -> None:

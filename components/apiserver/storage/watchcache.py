@@ -8,6 +8,7 @@ Semantics and texts follow k8s.io/apiserver/pkg/storage/cacher.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 
 from kubeglass.components.api.errors import Expired
 from kubeglass.components.apiserver.storage.backend import Event, Page, prefix_end, tail_with_resource_version
-from kubeglass.components.apiserver.storage.feed import Signal
 from kubeglass.components.apiserver.storage.instruments import ResourceInstruments
 from kubeglass.components.apiserver.storage.records import Change, Filter, Record
 
@@ -44,19 +44,22 @@ class Listing:
 class Watcher:
     """One watch: changes that match its filter wait here until its handler takes them."""
 
-    __slots__ = ("_arrived", "_waiting", "ended", "wanted")
+    __slots__ = ("_taker", "_waiting", "ended", "on_overflow", "wanted")
 
     def __init__(self, wanted: Filter) -> None:
         self.wanted = wanted
         self.ended = False
         """Whether nothing more will come: too slow, or the cache began anew."""
+        self.on_overflow: Callable[[], object] | None = None
+        """Called when the watcher is ended for being too slow: its handler may be stuck in a write."""
         self._waiting: deque[tuple[str, Change]] = deque()
-        self._arrived = Signal()
+        self._taker: asyncio.Future[None] | None = None
 
     async def take(self) -> Sequence[tuple[str, Change]]:
-        """Everything that waits, at least one; nothing when the watch has ended."""
-        while not self._waiting and not self.ended:
-            await self._arrived.wait()
+        """Everything that waits; waits for something when there is nothing. Empty after `wake` or the end."""
+        if not self._waiting and not self.ended:
+            self._taker = asyncio.get_running_loop().create_future()
+            await self._taker
         return self.take_now()
 
     def take_now(self) -> Sequence[tuple[str, Change]]:
@@ -65,21 +68,29 @@ class Watcher:
         self._waiting.clear()
         return taken
 
+    def wake(self) -> None:
+        """Let `take` return."""
+        taker, self._taker = self._taker, None
+        if taker is not None and not taker.done():
+            taker.set_result(None)
+
     def offer(self, change: Change) -> bool:
         """Queue a change if it concerns this watcher; False when the watcher is too slow and has been ended."""
         event_type = change.seen_by(self.wanted)
         if event_type:
             if len(self._waiting) >= WATCHER_CAPACITY:
                 self.end()
+                if self.on_overflow is not None:
+                    self.on_overflow()
                 return False
             self._waiting.append((event_type, change))
-            self._arrived.fire()
+            self.wake()
         return True
 
     def end(self) -> None:
         """Nothing more will come."""
         self.ended = True
-        self._arrived.fire()
+        self.wake()
 
 
 class WatchCache:
