@@ -101,7 +101,7 @@ def access_log(parts: Parts) -> Filter | None:
             response = await inner(request)
             return response
         finally:
-            outcome: dict[str, object] = {"resp": response.status if response else 0}
+            outcome: dict[str, object] = {"resp": response.status if response else request.streamed_status}
             if response and response.hijacked:
                 outcome = {"hijacked": True}
             elif response and response.status >= 500:
