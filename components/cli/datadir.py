@@ -60,6 +60,11 @@ class DataDir:
         return self.root / "collector" / "traces.db"
 
     @property
+    def monitoring(self) -> Path:
+        """What `up --prometheus` gives its servers: configuration, and their databases."""
+        return self.root / "monitoring"
+
+    @property
     def tracing_config(self) -> Path:
         """The TracingConfiguration every component reads."""
         return self.root / "tracing.yaml"

@@ -27,6 +27,7 @@ def decide(flags: argparse.Namespace, existing: Plan | None) -> Plan:
         "sampling_rate_per_million": flags.tracing_sampling_rate_per_million,
         "nodes": tuple(f"node-{index}" for index in range(1, flags.nodes + 1)) if flags.nodes else None,
         "extra_flags": _extra_flags(flags.component_flag) if flags.component_flag else None,
+        "prometheus": flags.prometheus,
     }
     return msgspec.structs.replace(plan, **{key: value for key, value in changes.items() if value is not None})
 

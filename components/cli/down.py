@@ -11,8 +11,14 @@ from kubeglass.components.cli.lookup import add_data_dir_flag, data_dir_of
 from kubeglass.components.kubelet.runtime.process import stop_all
 
 _GRACE_SECONDS = 10.0
-STOP_ORDER = ("scheduler", "controller-manager", "kubelet", "state-metrics", "proxy", "apiserver", "collector")
-"""Who writes goes before who serves, so that nothing fails on the way out and the last spans arrive."""
+STOP_ORDER = (
+    ("prometheus", "alertmanager"),
+    ("scheduler", "controller-manager", "kubelet"),
+    ("state-metrics", "proxy"),
+    ("apiserver",),
+    ("collector",),
+)
+"""Who watches goes first, and who writes before who serves: nothing fails on the way out, and the last spans arrive."""
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,7 +40,7 @@ def stop_cluster(data: DataDir, say: Callable[[str], None]) -> int:
     """End every process the data dir knows of; the answer is how many there were."""
     records = sorted((data.root / "run").glob("*.pid"))
     count = 0
-    for prefixes in (STOP_ORDER[:3], STOP_ORDER[3:5], STOP_ORDER[5:6], STOP_ORDER[6:]):
+    for prefixes in STOP_ORDER:
         chosen = [record for record in records if record.stem.startswith(prefixes)]
         pids = [pid for record in chosen if (pid := processes.running(record))]
         count += len(pids)

@@ -33,6 +33,9 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     collector_metrics: int = 8888
     state_metrics: int = 8080
     state_metrics_telemetry: int = 8081
+    prometheus: int = 9090
+    alertmanager: int = 9093
+    node_exporter: int = 9100
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +53,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     logging_format: str = "text"
     sampling_rate_per_million: int = 1_000_000
     extra_flags: dict[str, tuple[str, ...]] = {}
+    prometheus: bool = False
 
     @property
     def addresses(self) -> AddressPlan:

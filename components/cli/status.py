@@ -18,6 +18,7 @@ from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.lookup import Reader, add_data_dir_flag, data_dir_of, existing_plan
 from kubeglass.components.cli.plan import HOST, Plan, Process
 from kubeglass.components.cli.plan import processes as planned
+from kubeglass.components.cli.prometheus import Server, servers
 
 
 class ComponentStatus(msgspec.Struct, frozen=True):
@@ -49,6 +50,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     components: Mapping[str, ComponentStatus]
     collector: CollectorStatus
     nodes: Mapping[str, bool]
+    monitoring: Mapping[str, ComponentStatus]  # what `up --prometheus` runs: prometheus, alertmanager
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -93,6 +95,19 @@ def look(data: DataDir, plan: Plan) -> Status:
             query=f"http://{HOST}:{plan.ports.query}",
         ),
         nodes=nodes.result(),
+        monitoring={server.name: _server(reader, data, server) for server in servers(plan, data)},
+    )
+
+
+def _server(reader: Reader, data: DataDir, server: Server) -> ComponentStatus:
+    pid = processes.running(data.pid(server.name)) or 0
+    return ComponentStatus(
+        pid=pid,
+        url=server.url,
+        metrics=(f"{server.url}/metrics",),
+        healthz=server.ready,
+        log=str(data.log(server.name)),
+        healthy=bool(pid) and reader.get(server.ready).ok,
     )
 
 
@@ -125,7 +140,7 @@ def _is_ready(node: Mapping[str, object]) -> bool:
 def text(status: Status) -> str:
     """The status for people."""
     rows = [("COMPONENT", "STATE", "PID", "URL")]
-    for name, component in status.components.items():
+    for name, component in (*status.components.items(), *status.monitoring.items()):
         state = "healthy" if component.healthy else "unhealthy" if component.pid else "stopped"
         rows.append((name, state, str(component.pid or "-"), component.url))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -138,7 +153,12 @@ def text(status: Status) -> str:
         f"Nodes:       {nodes or 'none registered'}",
         f"Kubeconfig:  export KUBECONFIG={status.kubeconfig}",
         f"Traces:      {status.collector.query}   (OTLP in: {status.collector.otlp_grpc})",
-        "Metrics:     kubeglass prometheus-config > prometheus.yml",
+        f"Metrics:     {_where_metrics_are(status)}",
         f"Logs:        {status.data_dir}/logs",
     ]
     return "\n".join(lines)
+
+
+def _where_metrics_are(status: Status) -> str:
+    prometheus = status.monitoring.get("prometheus")
+    return prometheus.url if prometheus else "kubeglass prometheus-config > prometheus.yml"

@@ -50,6 +50,12 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="NAME=FLAG",
         help="one more flag for a component, as in apiserver=--max-requests-inflight=50; repeatable",
     )
+    parser.add_argument(
+        "--prometheus",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="run the Prometheus, Alertmanager and node_exporter found on PATH as parts of the cluster",
+    )
     parser.set_defaults(run=run)
 
 
@@ -59,18 +65,27 @@ def run(flags: argparse.Namespace) -> int:
     # Loaded only now: this is the weight of a whole cluster, and `--help` should not carry it.
     from kubeglass.components.cli.boot import boot, locked, provide
     from kubeglass.components.cli.decide import decide, refuse_taken_ports
+    from kubeglass.components.cli.prometheus import missing_extras, require_prometheus
+    from kubeglass.components.cli.prometheus import start as start_monitoring
 
     data = data_dir_of(flags)
     with locked(data):
         plan = decide(flags, plan_of(data))
+        if plan.prometheus:
+            require_prometheus()
         missing = [process for process in plans.processes(plan, data) if not processes.running(data.pid(process.name))]
         refuse_taken_ports(missing)
         provide(data, plan)
         children = boot(data, plan, missing, started_at, started_at + flags.wait)
+        names = {child.pid: child.process.name for child in children}
+        if plan.prometheus:
+            names |= start_monitoring(plan, data)
+            for absence in missing_extras():
+                print(f"  {absence}")
     print(f"\nready in {time.monotonic() - started_at:.1f} s\n\n{text(look(data, plan))}")
     if flags.detach:
         return 0
-    return _stay(data, {child.pid: child.process.name for child in children})
+    return _stay(data, names)
 
 
 def _stay(data: DataDir, names: dict[int, str]) -> int:
