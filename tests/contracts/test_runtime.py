@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from kubeglass.components.kubelet.runtime.images import Catalog
-from kubeglass.components.kubelet.runtime.process import ProcessRuntime, stop_all
+from kubeglass.components.kubelet.runtime.process import ProcessRuntime
 from kubeglass.components.kubelet.runtime.runtime import (
     ContainerConfig,
     ContainerState,
@@ -25,6 +25,7 @@ from kubeglass.components.kubelet.runtime.runtime import (
     SandboxState,
     StartContainerError,
 )
+from kubeglass.components.kubelet.runtime.shims import stop_all
 from kubeglass.components.kubelet.runtime.simulated import SimulatedRuntime
 
 

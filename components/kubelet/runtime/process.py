@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import shutil
-import signal
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -43,57 +41,11 @@ from kubeglass.components.kubelet.runtime.runtime import (
 )
 from kubeglass.components.kubelet.runtime.shim.spawn import DEFAULT_PATH, Isolation
 from kubeglass.components.kubelet.runtime.shimclient import ShimClient, ShimGoneError, open_streams
+from kubeglass.components.kubelet.runtime.shims import STOP_SECONDS, ShimStarter, alive, kill_shim
+from kubeglass.components.kubelet.runtime.shims import stop_all as stop_all
 
-_SHIM = Path(kubeglass.__file__).parent / "components/kubelet/runtime/shim/main.py"
 _SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-_STOP_SECONDS = 5.0
 _KILLED = 137
-
-
-class ShimStarter:
-    """The preloaded process that forks shims; started on first use, and again if it died."""
-
-    def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-        self._lock = asyncio.Lock()
-        self.isolation = Isolation(namespaces=False, user_namespace=False)
-
-    async def ensure(self) -> asyncio.subprocess.Process:
-        """The running starter. `isolation` is known afterwards."""
-        if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                os.path.realpath(sys.executable),
-                "-I",
-                "-S",
-                str(_SHIM),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-            )
-            assert self._process.stdout is not None
-            line = await self._process.stdout.readline()
-            if not line:
-                raise RuntimeCallError("the shim starter ended at once")
-            self.isolation = Isolation(**json.loads(line))
-        return self._process
-
-    async def fork(self, directory: Path) -> None:
-        """Start a shim for a sandbox directory; it listens when this returns. Raises RuntimeCallError."""
-        async with self._lock:
-            process = await self.ensure()
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(f"{directory}\n".encode())
-            answer = (await process.stdout.readline()).decode().strip()
-        if not answer.startswith("ok "):
-            raise RuntimeCallError(f"cannot start the sandbox process: {answer.removeprefix('error ')}")
-
-    async def close(self) -> None:
-        """End the starter; the shims it forked go on."""
-        process, self._process = self._process, None
-        if process is None or process.stdin is None:
-            return
-        process.stdin.close()
-        await process.wait()
 
 
 class ProcessRuntime:
@@ -154,7 +106,7 @@ class ProcessRuntime:
         )
         for folder in sorted((directory / "containers").glob("*")):
             self._read_container(sandbox_id, folder)
-        if _alive(directory):
+        if alive(directory):
             await self._connect(sandbox_id)
         else:
             self._sandbox_lost(sandbox_id)
@@ -208,10 +160,10 @@ class ProcessRuntime:
         with contextlib.suppress(RuntimeCallError):
             await shim.call("shutdown")
         try:
-            async with asyncio.timeout(_STOP_SECONDS):
+            async with asyncio.timeout(STOP_SECONDS):
                 await shim.lost.wait()
         except TimeoutError:
-            _kill_shim(self._sandboxes_dir / sandbox_id)
+            kill_shim(self._sandboxes_dir / sandbox_id)
             await shim.lost.wait()
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
@@ -493,47 +445,6 @@ class ProcessRuntime:
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         while True:
             yield await self._events.get()
-
-
-def stop_all(data_dir: Path, log: Callable[[str], None] = lambda text: None) -> int:
-    """End every shim of every node below a data dir, with all their processes. Returns how many there were."""
-    directories = [folder for folder in data_dir.glob("nodes/*/sandboxes/*") if _alive(folder)]
-    for directory in directories:
-        _signal_shim(directory, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_SECONDS
-    for directory in directories:
-        while _alive(directory) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if _alive(directory):
-            log(f"sandbox process of {directory.name} did not end in time; killed")
-            _kill_shim(directory)
-    return len(directories)
-
-
-def _alive(directory: Path) -> bool:
-    """Whether the shim of a sandbox directory lives: it holds a lock on its pid file."""
-    try:
-        fd = os.open(directory / "shim.pid", os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
-def _signal_shim(directory: Path, number: int) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        os.kill(int((directory / "shim.pid").read_text()), number)
-
-
-def _kill_shim(directory: Path) -> None:
-    """Its containers follow by parent-death signal."""
-    if _alive(directory):
-        _signal_shim(directory, signal.SIGKILL)
 
 
 def _program_directories() -> list[str]:

@@ -20,7 +20,8 @@ import yaml
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.kubelet import Kubelet
 from kubeglass.components.kubelet.runtime.images import Catalog
-from kubeglass.components.kubelet.runtime.process import ProcessRuntime, stop_all
+from kubeglass.components.kubelet.runtime.process import ProcessRuntime
+from kubeglass.components.kubelet.runtime.shims import stop_all
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.access import Access
 from kubeglass.components.machinery.client import Client
