@@ -47,7 +47,8 @@ class Feed:
         if change.type == "DELETED" or pod.status.phase in ("Succeeded", "Failed"):
             self._nominator.clear(pod.key)
             self._queue.delete(pod.key)
-            self._snapshot.drop(pod.key)
+            if not self._snapshot.drop(pod.key):
+                return ""  # a finished Pod that changes or goes frees nothing a second time
             self._move("AssignedPodDelete")
             return "AssignedPodDelete"
         newly = change.old is None or not change.old.spec.node_name

@@ -315,10 +315,12 @@ class Snapshot:
         if self._assumed.pop(key, None) is not None:
             self._remove(key)
 
-    def drop(self, key: str) -> None:
-        """The Pod is gone, or finished."""
+    def drop(self, key: str) -> bool:
+        """The Pod is gone, or finished; whether it was there."""
         self._assumed.pop(key, None)
+        known = key in self._placed
         self._remove(key)
+        return known
 
     def is_assumed(self, key: str) -> bool:
         """Whether the Pod's binding is still under way."""
