@@ -13,6 +13,7 @@ from kubeglass.components.api.kinds import (
     PERSISTENT_VOLUME_CLAIM,
     POD,
     POD_DISRUPTION_BUDGET,
+    RESOURCE_QUOTA,
     STATEFUL_SET,
 )
 
@@ -233,3 +234,33 @@ async def test_finished_jobs_expire(plane: ControlPlane) -> None:
         return False
 
     await plane.eventually(gone)
+
+
+async def test_a_quota_is_recounted(plane: ControlPlane) -> None:
+    """What a deleted Pod used is free again."""
+    await plane.kubelets.add_node("node-1")
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "small", "namespace": "default"},
+        "spec": {"hard": {"pods": "2", "requests.cpu": "1", "count/configmaps": "10"}},
+    }
+    await plane.client.create(RESOURCE_QUOTA, quota, "default")
+    await plane.has(RESOURCE_QUOTA, "small", lambda obj: obj["status"]["used"]["pods"] == "0")
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "a", "namespace": "default"},
+        "spec": {
+            "containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": "600m"}}}],
+            "terminationGracePeriodSeconds": 0,
+        },
+    }
+    await plane.client.create(POD, pod, "default")
+    await plane.has(RESOURCE_QUOTA, "small", lambda obj: obj["status"]["used"]["requests.cpu"] == "600m")
+    await plane.client.delete(POD, "a", "default")
+    await plane.has(
+        RESOURCE_QUOTA,
+        "small",
+        lambda obj: (obj["status"]["used"]["pods"], obj["status"]["used"]["requests.cpu"]) == ("0", "0"),
+    )
