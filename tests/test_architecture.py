@@ -1,5 +1,6 @@
 """The house rules that no linter knows."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,13 @@ def test_every_module_says_what_lives_in_it(file):
     text = file.read_text()
     assert not text.strip() or text.lstrip().startswith('"""'), "no module docstring"
     assert text.count("\n") <= 500, "over 500 lines: which concept wants to leave?"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "logging").glob("*.py")), ids=lambda file: file.name)
+def test_logging_is_the_lowest_layer(file):
+    """logging/ imports nothing of kubeglass but itself. (It is a namespace portion, which import-linter cannot see.)"""
+    imported = re.findall(r"^\s*(?:from|import) (kubeglass[\w.]*)", file.read_text(), re.M)
+    assert [name for name in imported if not name.startswith("kubeglass.logging")] == []
 
 
 def test_the_tree_in_the_docs_is_the_tree():

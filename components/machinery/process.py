@@ -188,6 +188,12 @@ def _add_leader_flags(parser: argparse.ArgumentParser) -> None:
         metavar="BOOL",
         help="work only while holding the lease (%(default)s)",
     )
+    leader.add_argument(
+        "--leader-elect-identity",
+        default="",
+        metavar="NAME",
+        help="holder of the lease; one that survives restarts takes its own lease back at once (host and pid)",
+    )
     timing = Timing()
     for flag, default in (
         ("--leader-elect-lease-duration", timing.lease_duration_seconds),
@@ -335,7 +341,7 @@ async def _lead(context: Context, component: Component, on_started: Started) -> 
     """Wait as a stand-by, then run the component while the lease is held."""
     flags = context.flags
     client = context.client(f"{context.spec.binary}/leader-election")
-    identity = f"{socket.gethostname()}_{os.getpid()}"
+    identity = flags.leader_elect_identity or f"{socket.gethostname()}_{os.getpid()}"
     timing = Timing(
         flags.leader_elect_lease_duration, flags.leader_elect_renew_deadline, flags.leader_elect_retry_period
     )

@@ -46,7 +46,7 @@ def test_a_deployment_runs_on_both_nodes_and_answers(two_nodes):
             assert "nginx" in two_nodes.command("python3", "-c", fetch).stdout
             assert "nginx" in two_nodes.kubectl("exec", "counter", "--", "python3", "-c", fetch)
         logs = [two_nodes.kubectl("logs", pod["metadata"]["name"]) for pod in pods]
-        return all("GET / HTTP/1.1" in log for log in logs)
+        return all("Python-urllib" in log for log in logs)
 
     eventually(reached, "all three replicas served a request")
 
