@@ -11,8 +11,10 @@ import pytest
 from kubeglass.components.api.errors import AlreadyExists, ApiError, NotFound
 from kubeglass.components.api.kinds import CONFIG_MAP, ENDPOINTS
 from kubeglass.components.api.user import UserInfo
+from kubeglass.components.apiserver.metrics import REQUEST_TOTAL
 from kubeglass.components.apiserver.testing import RunningServer, running
 from kubeglass.components.machinery.client import Client
+from kubeglass.telemetry.metrics.instruments import CounterInstrument
 
 API = {"component": "apiserver", "dry_run": "", "group": "", "version": "v1", "resource": "configmaps"}
 SLI = {name: value for name, value in API.items() if name != "dry_run"}
@@ -21,7 +23,21 @@ SLI = {name: value for name, value in API.items() if name != "dry_run"}
 @pytest.fixture
 async def server() -> AsyncIterator[RunningServer]:
     async with running() as server:
+        await _settled(server)
         yield server
+
+
+async def _settled(server: RunningServer) -> None:
+    """Wait until the server has written what it writes for itself at its start."""
+    async with asyncio.timeout(20):
+        seen = -1
+        while seen != (now := sum(child.value for child in _requests(server).children.values())):
+            seen = int(now)
+            await asyncio.sleep(0.3)
+
+
+def _requests(server: RunningServer) -> CounterInstrument:
+    return server.telemetry.metrics.bind(REQUEST_TOTAL)
 
 
 class Deltas:
