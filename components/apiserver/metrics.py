@@ -209,27 +209,13 @@ AGGREGATOR_ROWS: Final = (AGGREGATOR_UNAVAILABLE_APISERVICE,)
 AGGREGATOR_UNAVAILABLE_APISERVICE_TOTAL: Final = Counter(
     "aggregator_unavailable_apiservice_total", "Changes of an APIService to unavailable, by reason.", ("name", "reason")
 )
-AGGREGATOR_DISCOVERY_AGGREGATION_COUNT_TOTAL: Final = Counter(
-    "aggregator_discovery_aggregation_count_total", "Rebuilds of the aggregated discovery document."
-)
-APIEXTENSIONS_OPENAPI_V2_REGENERATION_COUNT: Final = Counter(
-    "apiextensions_openapi_v2_regeneration_count", "OpenAPI v2 documents rebuilt because of a CRD.", ("crd", "reason")
-)
-APIEXTENSIONS_OPENAPI_V3_REGENERATION_COUNT: Final = Counter(
-    "apiextensions_openapi_v3_regeneration_count",
-    "OpenAPI v3 documents rebuilt because of a CRD.",
-    ("group", "version", "crd", "reason"),
-)
 
 
 class AggregatorMetrics:
-    """Counted when an APIService changes or the discovery document is rebuilt."""
+    """Counted when an APIService becomes unavailable."""
 
     def __init__(self, registry: Registry) -> None:
         self.aggregator_unavailable_apiservice_total = registry.bind(AGGREGATOR_UNAVAILABLE_APISERVICE_TOTAL)
-        self.aggregator_discovery_aggregation_count_total = registry.bind(AGGREGATOR_DISCOVERY_AGGREGATION_COUNT_TOTAL)
-        self.apiextensions_openapi_v2_regeneration_count = registry.bind(APIEXTENSIONS_OPENAPI_V2_REGENERATION_COUNT)
-        self.apiextensions_openapi_v3_regeneration_count = registry.bind(APIEXTENSIONS_OPENAPI_V3_REGENERATION_COUNT)
 
 
 CLUSTERIP_ALLOCATOR_ALLOCATED_IPS: Final = Gauge(
@@ -280,19 +266,10 @@ class AllocatorMetrics:
         self.nodeport_allocator_allocation_errors_total = registry.bind(NODEPORT_ALLOCATOR_ALLOCATION_ERRORS_TOTAL)
 
 
-POD_LOGS_BACKEND_TLS_FAILURE_TOTAL: Final = Counter(
-    "kube_apiserver_pod_logs_backend_tls_failure_total",
-    "Log requests that failed because the kubelet's certificate could not be verified.",
-)
 POD_LOGS_INSECURE_BACKEND_TOTAL: Final = Counter(
     "kube_apiserver_pod_logs_insecure_backend_total",
     "Log requests, by whether the kubelet's certificate was checked.",
     ("usage",),
-)
-POD_LOGS_PODS_LOGS_BACKEND_TLS_FAILURE_TOTAL: Final = Counter(
-    "kube_apiserver_pod_logs_pods_logs_backend_tls_failure_total",
-    "The former name of kube_apiserver_pod_logs_backend_tls_failure_total.",
-    deprecated="1.27.0",
 )
 POD_LOGS_PODS_LOGS_INSECURE_BACKEND_TOTAL: Final = Counter(
     "kube_apiserver_pod_logs_pods_logs_insecure_backend_total",
@@ -311,8 +288,6 @@ class PodLogMetrics:
     """Counted as the log subresource reaches a kubelet."""
 
     def __init__(self, registry: Registry) -> None:
-        self.pod_logs_backend_tls_failure_total = registry.bind(POD_LOGS_BACKEND_TLS_FAILURE_TOTAL)
         self.pod_logs_insecure_backend_total = registry.bind(POD_LOGS_INSECURE_BACKEND_TOTAL)
-        self.pod_logs_pods_logs_backend_tls_failure_total = registry.bind(POD_LOGS_PODS_LOGS_BACKEND_TLS_FAILURE_TOTAL)
         self.pod_logs_pods_logs_insecure_backend_total = registry.bind(POD_LOGS_PODS_LOGS_INSECURE_BACKEND_TOTAL)
         self.websocket_streaming_requests_total = registry.bind(WEBSOCKET_STREAMING_REQUESTS_TOTAL)

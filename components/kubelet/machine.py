@@ -144,3 +144,8 @@ def _first_line(path: str) -> str:
         return Path(path).read_text().split("\n", 1)[0].strip()
     except OSError:
         return ""
+
+
+def cgroup_version() -> int:
+    """2 where the unified hierarchy is mounted, else 1."""
+    return 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1

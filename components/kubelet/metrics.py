@@ -121,9 +121,6 @@ ADMISSION_REJECTIONS_TOTAL: Final = Counter(
 CONTAINERS_PER_POD_COUNT: Final = Histogram(
     "kubelet_containers_per_pod_count", "Containers of each Pod.", buckets=exponential(1, 2, 5)
 )
-MANAGED_EPHEMERAL_CONTAINERS: Final = Gauge(
-    "kubelet_managed_ephemeral_containers", "Ephemeral containers of the Pods under control."
-)
 ORPHANED_RUNTIME_PODS_TOTAL: Final = Counter("kubelet_orphaned_runtime_pods_total", "Running Pods nobody asked for.")
 
 
@@ -143,7 +140,6 @@ class PodWorkerMetrics:
         self.working_pods = registry.bind(WORKING_PODS)
         self.admission_rejections_total = registry.bind(ADMISSION_REJECTIONS_TOTAL)
         self.containers_per_pod_count = registry.bind(CONTAINERS_PER_POD_COUNT)
-        self.managed_ephemeral_containers = registry.bind(MANAGED_EPHEMERAL_CONTAINERS)
         self.orphaned_runtime_pods_total = registry.bind(ORPHANED_RUNTIME_PODS_TOTAL)
 
 
@@ -175,9 +171,6 @@ RUNNING_PODS: Final = Gauge("kubelet_running_pods", "Pods with a running sandbox
 RUNNING_CONTAINERS: Final = Gauge("kubelet_running_containers", "Containers, by state.", ("container_state",))
 PLEG_RELIST_DURATION_SECONDS: Final = Histogram("kubelet_pleg_relist_duration_seconds", "Seconds of one relist.")
 PLEG_RELIST_INTERVAL_SECONDS: Final = Histogram("kubelet_pleg_relist_interval_seconds", "Seconds between two relists.")
-PLEG_POD_RELIST_DURATION_SECONDS: Final = Histogram(
-    "kubelet_pleg_pod_relist_duration_seconds", "Seconds to inspect one Pod during a relist."
-)
 PLEG_LAST_SEEN_SECONDS: Final = Gauge("kubelet_pleg_last_seen_seconds", "When the last relist ended.")
 PLEG_DISCARD_EVENTS: Final = Counter(
     "kubelet_pleg_discard_events", "Lifecycle events dropped because the queue was full."
@@ -192,7 +185,6 @@ class PlegMetrics:
         self.running_containers = registry.bind(RUNNING_CONTAINERS)
         self.pleg_relist_duration_seconds = registry.bind(PLEG_RELIST_DURATION_SECONDS)
         self.pleg_relist_interval_seconds = registry.bind(PLEG_RELIST_INTERVAL_SECONDS)
-        self.pleg_pod_relist_duration_seconds = registry.bind(PLEG_POD_RELIST_DURATION_SECONDS)
         self.pleg_last_seen_seconds = registry.bind(PLEG_LAST_SEEN_SECONDS)
         self.pleg_discard_events = registry.bind(PLEG_DISCARD_EVENTS)
 
@@ -300,9 +292,6 @@ WEBSOCKET_STREAMING_REQUESTS_TOTAL: Final = Counter(
     "Streaming requests (exec, attach, portforward) that came by WebSocket.",
     ("subresource",),
 )
-LIFECYCLE_HANDLER_HTTP_FALLBACKS_TOTAL: Final = Counter(
-    "kubelet_lifecycle_handler_http_fallbacks_total", "HTTPS lifecycle hooks that fell back to HTTP."
-)
 
 
 class HttpMetrics:
@@ -313,7 +302,6 @@ class HttpMetrics:
         self.http_requests_duration_seconds = registry.bind(HTTP_REQUESTS_DURATION_SECONDS)
         self.http_inflight_requests = registry.bind(HTTP_INFLIGHT_REQUESTS)
         self.websocket_streaming_requests_total = registry.bind(WEBSOCKET_STREAMING_REQUESTS_TOTAL)
-        self.lifecycle_handler_http_fallbacks_total = registry.bind(LIFECYCLE_HANDLER_HTTP_FALLBACKS_TOTAL)
 
 
 CERTIFICATE_MANAGER_CLIENT_EXPIRATION_RENEW_ERRORS: Final = Counter(
@@ -384,12 +372,6 @@ STORAGE_OPERATION_DURATION_SECONDS: Final = Histogram(
 VOLUME_METRIC_COLLECTION_DURATION_SECONDS: Final = Histogram(
     "kubelet_volume_metric_collection_duration_seconds", "Seconds to measure one volume.", ("metric_source",)
 )
-ORPHAN_POD_CLEANED_VOLUMES: Final = Gauge(
-    "kubelet_orphan_pod_cleaned_volumes", "Volumes of Pods that are gone, found by the last cleanup."
-)
-ORPHAN_POD_CLEANED_VOLUMES_ERRORS: Final = Gauge(
-    "kubelet_orphan_pod_cleaned_volumes_errors", "Volumes of Pods that are gone and could not be cleaned up."
-)
 
 
 class VolumeMetrics:
@@ -398,8 +380,6 @@ class VolumeMetrics:
     def __init__(self, registry: Registry) -> None:
         self.storage_operation_duration_seconds = registry.bind(STORAGE_OPERATION_DURATION_SECONDS)
         self.volume_metric_collection_duration_seconds = registry.bind(VOLUME_METRIC_COLLECTION_DURATION_SECONDS)
-        self.orphan_pod_cleaned_volumes = registry.bind(ORPHAN_POD_CLEANED_VOLUMES)
-        self.orphan_pod_cleaned_volumes_errors = registry.bind(ORPHAN_POD_CLEANED_VOLUMES_ERRORS)
 
 
 CONTAINER_LOG_FILESYSTEM_USED_BYTES: Final = Gauge(

@@ -62,6 +62,8 @@ class NodeReporter:
         self._was_ready = False
         self._changed = asyncio.Event()
         self._metrics.node_name.labels(config.node_name).set(1)
+        self._metrics.metrics_provider.labels("cadvisor").set(1)
+        self._metrics.cgroup_version.set(machine.cgroup_version())
         self._metrics.node_startup_pre_kubelet_duration_seconds.set(max(0.0, self._started_at - machine.boot_time()))
 
     # -- running --------------------------------------------------------------------------------------------------

@@ -259,6 +259,8 @@ class BearerTokens:
         self._metrics.authentication_token_cache_fetch_total.labels("ok").inc()
         if answer is None:
             raise AuthenticationFailed("invalid bearer token")
+        if answer[0].name.startswith("system:serviceaccount:"):
+            self._metrics.serviceaccount_valid_tokens_total.inc()
         if len(self._known) >= _CACHE_SIZE:
             self._known.clear()
         self._known[digest] = (now + _TOKEN_SECONDS, answer[0])

@@ -51,13 +51,9 @@ AUTHENTICATION_TOKEN_CACHE_ACTIVE_FETCH_COUNT: Final = Gauge(
     "Callers waiting for a token, and authentications running.",
     ("status",),
 )
-SERVICEACCOUNT_STALE_TOKENS_TOTAL: Final = Counter(
-    "serviceaccount_stale_tokens_total", "Projected tokens used after they should have been refreshed."
-)
 SERVICEACCOUNT_VALID_TOKENS_TOTAL: Final = Counter(
     "serviceaccount_valid_tokens_total", "Projected tokens used within their lifetime."
 )
-SERVICEACCOUNT_LEGACY_TOKENS_TOTAL: Final = Counter("serviceaccount_legacy_tokens_total", "Tokens from Secrets used.")
 
 
 class TokenMetrics:
@@ -72,9 +68,7 @@ class TokenMetrics:
         self.authentication_token_cache_active_fetch_count = registry.bind(
             AUTHENTICATION_TOKEN_CACHE_ACTIVE_FETCH_COUNT
         )
-        self.serviceaccount_stale_tokens_total = registry.bind(SERVICEACCOUNT_STALE_TOKENS_TOTAL)
         self.serviceaccount_valid_tokens_total = registry.bind(SERVICEACCOUNT_VALID_TOKENS_TOTAL)
-        self.serviceaccount_legacy_tokens_total = registry.bind(SERVICEACCOUNT_LEGACY_TOKENS_TOTAL)
 
 
 AUTHORIZATION_ATTEMPTS_TOTAL: Final = Counter(

@@ -31,11 +31,6 @@ ETCD_BOOKMARK_TOTAL: Final = Counter(
 ETCD_BOOKMARK_COUNTS: Final = Gauge(
     "etcd_bookmark_counts", "The former gauge of etcd_bookmark_total.", RESOURCE_LABELS, deprecated="1.36.0"
 )
-ETCD_LEASE_OBJECT_COUNTS: Final = Histogram(
-    "etcd_lease_object_counts",
-    "Objects attached to one lease of the store.",
-    buckets=(10, 50, 100, 500, 1000, 2500, 5000),
-)
 STORAGE_DECODE_ERRORS_TOTAL: Final = Counter(
     "apiserver_storage_decode_errors_total", "Stored objects that could not be decoded.", RESOURCE_LABELS
 )
@@ -51,7 +46,6 @@ class StorageMetrics:
         self.storage_events_received_total = registry.bind(STORAGE_EVENTS_RECEIVED_TOTAL)
         self.etcd_bookmark_total = registry.bind(ETCD_BOOKMARK_TOTAL)
         self.etcd_bookmark_counts = registry.bind(ETCD_BOOKMARK_COUNTS)
-        self.etcd_lease_object_counts = registry.bind(ETCD_LEASE_OBJECT_COUNTS)
         self.storage_decode_errors_total = registry.bind(STORAGE_DECODE_ERRORS_TOTAL)
 
 
