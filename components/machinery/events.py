@@ -136,7 +136,7 @@ class Correlator:
         """The happening to write (its message perhaps combined), or None when its object talks too much."""
         if not self._take_token(happening):
             return None
-        group = (happening.regarding, happening.type, happening.reason)
+        group = (_object(happening), happening.type, happening.reason)
         similar = self._similar.get(group)
         if similar is None or happening.at - similar.at > _SIMILAR_WINDOW_SECONDS:
             similar = _remember(self._similar, group, _Similar(set(), happening.at))
@@ -168,9 +168,9 @@ class Correlator:
         self._known.pop(_identity(happening), None)
 
     def _take_token(self, happening: Happening) -> bool:
-        tokens = self._tokens.get((happening.regarding,))
+        tokens = self._tokens.get(_object(happening))
         if tokens is None:
-            tokens = _remember(self._tokens, (happening.regarding,), _Tokens(_BURST, happening.at))
+            tokens = _remember(self._tokens, _object(happening), _Tokens(_BURST, happening.at))
         refilled = tokens.level + max(0.0, happening.at - tokens.at) * _REFILL_PER_SECOND
         tokens.level, tokens.at = min(float(_BURST), refilled), happening.at
         if tokens.level < 1:
@@ -184,7 +184,13 @@ def _identity(happening: Happening) -> tuple[object, ...]:
     message = happening.message
     if message.startswith("(combined from similar events): "):
         message = "(combined from similar events)"
-    return happening.regarding, happening.type, happening.reason, message
+    return _object(happening), happening.regarding.field_path, happening.type, happening.reason, message
+
+
+def _object(happening: Happening) -> tuple[str, ...]:
+    """Which object it is about, whatever state that is in."""
+    regarding = happening.regarding
+    return regarding.api_version, regarding.kind, regarding.namespace, regarding.name, regarding.uid
 
 
 _T = TypeVar("_T")

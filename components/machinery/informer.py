@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
-import msgspec
-
 from kubeglass.components.api.errors import ApiError, Gone
 from kubeglass.components.api.kinds import Kind
+from kubeglass.components.api.objects import decode
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.telemetry import Telemetry
@@ -163,8 +162,7 @@ class Informer(Generic[V]):
         self.kind = kind
         self._client = client
         self._log = telemetry.log
-        self._decode: Callable[[bytes | msgspec.Raw], V] = msgspec.json.Decoder(view).decode
-        self._convert: Callable[[Mapping[str, object]], V] = lambda obj: msgspec.convert(obj, view)
+        self._view = view
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._store: Store[V] = Store()
@@ -240,7 +238,7 @@ class Informer(Generic[V]):
                 self.kind, self._namespace, limit=_PAGE, continue_=continue_, **self._selectors
             )
             for obj in page.items:
-                view = self._convert(obj)
+                view = decode(self._view, obj)
                 key = key_of(view)
                 seen.add(key)
                 self._put(key, view)
@@ -261,7 +259,7 @@ class Informer(Generic[V]):
             **self._selectors,
         )
         async for line in lines:
-            view = self._decode(line.object)
+            view = decode(self._view, bytes(line.object))
             if line.type == "DELETED":
                 self._drop(key_of(view), view)
             elif line.type != "BOOKMARK":

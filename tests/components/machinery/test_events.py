@@ -1,5 +1,7 @@
 """The Event correlator decides like client-go's: count up, combine, cut."""
 
+from dataclasses import replace
+
 from kubeglass.components.machinery.events import Correlator, Happening, ObjectReference, Written
 
 POD = ObjectReference("v1", "Pod", "web", "default", "uid-1")
@@ -49,3 +51,11 @@ def test_a_flood_about_one_object_is_cut():
     assert sum(h is not None for h in admitted) == 25
     assert correlator.admit(happening(at=301.0)) is not None
     assert correlator.admit(happening(at=302.0)) is None
+
+
+def test_a_changed_object_is_the_same_object():
+    """The same message about a later resourceVersion of an object counts the Event up."""
+    correlator = Correlator()
+    correlator.wrote(happening(), Written("web.1", 0.0, 1))
+    later = Happening(replace(POD, resource_version="2"), "Normal", "Started", "Started container web", 1.0)
+    assert correlator.known(later) == Written("web.1", 0.0, 1)
