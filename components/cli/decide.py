@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import socket
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from kubeglass.components.cli import processes
 from kubeglass.components.cli.lookup import CommandError
-from kubeglass.components.cli.plan import HOST, Plan, Ports, Process
+from kubeglass.components.cli.plan import HOST, Plan, Ports
 from kubeglass.components.machinery.loopback import SLOTS, AddressPlan, host_port
 
 
@@ -80,7 +81,16 @@ def _bindable(address: str, port: int) -> bool:
     return True
 
 
-def refuse_taken_ports(wanted: Sequence[Process]) -> None:
+class Listener(Protocol):
+    """Something that is going to listen."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def listens(self) -> tuple[tuple[str, int], ...]: ...
+
+
+def refuse_taken_ports(wanted: Sequence[Listener]) -> None:
     """Raise CommandError naming the first address in use and, where the system tells, who holds it."""
     for process in wanted:
         for address, port in process.listens:

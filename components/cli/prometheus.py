@@ -18,7 +18,7 @@ import msgspec
 from kubeglass.components.cli import processes
 from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.lookup import CommandError, Reader
-from kubeglass.components.cli.plan import Plan
+from kubeglass.components.cli.plan import HOST, Plan
 from kubeglass.components.cli.prometheus_config import (
     Monitoring,
     configuration,
@@ -48,12 +48,12 @@ class Server:
 
     name: str
     argv: tuple[str, ...]
-    listens: tuple[str, int]
+    listens: tuple[tuple[str, int], ...]
     ready_path: str
 
     @property
     def url(self) -> str:
-        host, port = self.listens
+        host, port = self.listens[0]
         return f"http://{host}:{port}"
 
     @property
@@ -123,7 +123,7 @@ def _prometheus(program: str, plan: Plan, data: DataDir) -> Server:
             "--web.enable-lifecycle",
             "--enable-feature=exemplar-storage",
         ),
-        (address.partition(":")[0], plan.ports.prometheus),
+        ((HOST, plan.ports.prometheus),),
         "/-/ready",
     )
 
@@ -139,7 +139,7 @@ def _alertmanager(program: str, plan: Plan, data: DataDir) -> Server:
             f"--web.listen-address={address}",
             "--cluster.listen-address=",
         ),
-        (address.partition(":")[0], plan.ports.alertmanager),
+        ((HOST, plan.ports.alertmanager),),
         "/-/ready",
     )
 

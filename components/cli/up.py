@@ -65,7 +65,7 @@ def run(flags: argparse.Namespace) -> int:
     # Loaded only now: this is the weight of a whole cluster, and `--help` should not carry it.
     from kubeglass.components.cli.boot import boot, locked, provide
     from kubeglass.components.cli.decide import decide, refuse_taken_ports
-    from kubeglass.components.cli.prometheus import missing_extras, require_prometheus
+    from kubeglass.components.cli.prometheus import missing_extras, require_prometheus, servers
     from kubeglass.components.cli.prometheus import start as start_monitoring
 
     data = data_dir_of(flags)
@@ -74,7 +74,8 @@ def run(flags: argparse.Namespace) -> int:
         if plan.prometheus:
             require_prometheus()
         missing = [process for process in plans.processes(plan, data) if not processes.running(data.pid(process.name))]
-        refuse_taken_ports(missing)
+        watchers = [server for server in servers(plan, data) if not processes.running(data.pid(server.name))]
+        refuse_taken_ports([*missing, *watchers])
         provide(data, plan)
         children = boot(data, plan, missing, started_at, started_at + flags.wait)
         names = {child.pid: child.process.name for child in children}

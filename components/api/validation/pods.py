@@ -41,10 +41,14 @@ NON_NEGATIVE = "must be greater than or equal to 0"
 POSITIVE = "must be greater than 0"
 
 
-def template(found: PodTemplateSpec, path: str) -> list[Cause]:
+def template_metadata(found: PodTemplateSpec, path: str) -> list[Cause]:
     meta = found.metadata
     causes = metadata.label_map(meta.labels, f"{path}.labels")
-    causes += metadata.annotation_map(meta.annotations, f"{path}.annotations")
+    return causes + metadata.annotation_map(meta.annotations, f"{path}.annotations")
+
+
+def template(found: PodTemplateSpec, path: str) -> list[Cause]:
+    causes = template_metadata(found, path)
     causes += pod_spec(found.spec, f"{path}.spec")
     if found.spec.ephemeral_containers:
         causes.append(forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template"))

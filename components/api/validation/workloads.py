@@ -93,7 +93,8 @@ def stateful_set(found: StatefulSet) -> list[Cause]:
         causes.append(invalid("spec.updateStrategy", encode(spec.update_strategy), text))
     causes += _not_negative("spec.replicas", spec.replicas)
     causes += _not_negative("spec.minReadySeconds", spec.min_ready_seconds)
-    causes += _selected_template(spec.selector, spec.template, "statefulset")
+    causes += _selected(spec.selector, spec.template, "statefulset")
+    causes += pods.template_metadata(spec.template, "spec.template")  # its volumes may come from volumeClaimTemplates
     return causes + _always_restarts(spec.template)
 
 
@@ -216,6 +217,10 @@ def _job_spec(spec: JobSpec, path: str) -> list[Cause]:
 
 
 def _selected_template(selector: LabelSelector | None, template: PodTemplateSpec, kind: str) -> list[Cause]:
+    return _selected(selector, template, kind) + pods.template(template, "spec.template")
+
+
+def _selected(selector: LabelSelector | None, template: PodTemplateSpec, kind: str) -> list[Cause]:
     causes: list[Cause] = []
     if selector is None:
         causes.append(required("spec.selector"))
@@ -225,7 +230,7 @@ def _selected_template(selector: LabelSelector | None, template: PodTemplateSpec
             causes.append(invalid("spec.selector", {}, f"empty selector is invalid for {kind}"))
         elif not causes and not selectors.from_label_selector(selector).matches(template.metadata.labels):
             causes.append(_mismatch(template.metadata.labels))
-    return causes + pods.template(template, "spec.template")
+    return causes
 
 
 def _mismatch(labels: Mapping[str, str]) -> Cause:

@@ -26,6 +26,12 @@ def deployment(**spec: Any) -> dict[str, Any]:
     return pod({"selector": {"matchLabels": LABELS}, "template": template, **spec})
 
 
+def stateful_set_with_claims() -> dict[str, Any]:
+    mounted = container(volumeMounts=[{"name": "data", "mountPath": "/data"}])
+    template = {"metadata": {"labels": LABELS}, "spec": mounted}
+    return deployment(template=template, serviceName="web", volumeClaimTemplates=[{"metadata": {"name": "data"}}])
+
+
 def service(**spec: Any) -> dict[str, Any]:
     return pod({"ports": [{"port": 80}], **spec})
 
@@ -51,6 +57,7 @@ def causes(kind: Kind, obj: dict[str, Any]) -> list[str]:
             pod(container(livenessProbe={"httpGet": {"port": "http"}}, ports=[{"containerPort": 80, "name": "http"}])),
         ),
         (kinds.DEPLOYMENT, deployment()),
+        (kinds.STATEFUL_SET, stateful_set_with_claims()),
         (kinds.SERVICE, service()),
         (kinds.SERVICE, service(clusterIP="None", ports=[])),
         (kinds.CONFIG_MAP, {"metadata": {"name": "c", "namespace": "d"}, "data": {"a.b_c-d": "x"}}),
