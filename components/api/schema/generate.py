@@ -2,57 +2,35 @@
 
     python -m kubeglass.components.api.schema.generate
 
-writes definitions.json.z and descriptions.json.xz beside this file. The data is Kubernetes v1.36's (Apache-2.0).
+writes definitions.json.z beside this file: names, types, merge keys and list types of Kubernetes v1.36, no sentences.
 """
 
 from __future__ import annotations
 
 import json
-import lzma
 import zlib
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-VERSION = "v1.36.0"
+from kubeglass.components.api.schema import texts
+
 _REFERENCE = "#/$defs/"
 _SWAGGER_REFERENCE = "#/definitions/"
 
 
-def source() -> Mapping[str, Any]:
-    """The definitions as the package has them."""
-    path = files("kubernetes_validate").joinpath("kubernetes-json-schema", f"{VERSION}-local", "_definitions.json")
-    found: Mapping[str, Any] = json.loads(path.read_text())["$defs"]
-    return found
+def table(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """The definitions in OpenAPI v2 form, without text."""
+    return {name: _swagger(definition) for name, definition in definitions.items()}
 
 
-def tables(definitions: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """(definitions in OpenAPI v2 form without text, their texts)."""
-    texts = {
-        name: {
-            field: text
-            for field, text in [
-                ("", definition.get("description", "")),
-                *((field, raw.get("description", "")) for field, raw in definition.get("properties", {}).items()),
-            ]
-            if text
-        }
-        for name, definition in definitions.items()
-    }
-    return {name: _swagger(definition) for name, definition in definitions.items()}, texts
-
-
-def packed(definitions: Mapping[str, Any], texts: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """The two files' bytes; equal input gives equal output."""
-    return zlib.compress(_compact(definitions), 9), lzma.compress(_compact(texts), preset=9 | lzma.PRESET_EXTREME)
+def packed(definitions: Mapping[str, Any]) -> bytes:
+    """The file's bytes; equal input gives equal output."""
+    return zlib.compress(_compact(definitions), 9)
 
 
 def main() -> None:
-    here = Path(__file__).parent
-    types, texts = packed(*tables(source()))
-    (here / "definitions.json.z").write_bytes(types)
-    (here / "descriptions.json.xz").write_bytes(texts)
+    (Path(__file__).parent / "definitions.json.z").write_bytes(packed(table(texts.definitions())))
 
 
 def _compact(value: Mapping[str, Any]) -> bytes:

@@ -6,7 +6,6 @@ types from their own schema. `builtin()` is the table; nothing else in the produ
 
 from __future__ import annotations
 
-import lzma
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -184,12 +183,6 @@ class Schema:
 def builtin() -> Schema:
     """The schema of the built-in kinds."""
     return Schema(msgspec.json.decode(zlib.decompress(_data("definitions.json.z"))))
-
-
-def descriptions() -> Mapping[str, Mapping[str, str]]:
-    """Definition → field → documentation; the empty field is the definition's own. Only OpenAPI documents need it."""
-    found: Mapping[str, Mapping[str, str]] = msgspec.json.decode(lzma.decompress(_data("descriptions.json.xz")))
-    return found
 
 
 def _data(name: str) -> bytes:

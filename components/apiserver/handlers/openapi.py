@@ -16,6 +16,7 @@ import msgspec
 from kubeglass import GIT_VERSION
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.schema import types
+from kubeglass.components.api.schema.texts import descriptions
 from kubeglass.components.apiserver.registry.served import CustomKind, ServedKinds
 from kubeglass.components.apiserver.wire import Request, Response, text_response
 
@@ -113,7 +114,7 @@ class OpenApi:
         return {"paths": paths}
 
     def _build_v2(self) -> Json:
-        texts = types.descriptions()
+        texts = descriptions()
         definitions = {name: _described(name, raw, texts) for name, raw in types.builtin().definitions.items()}
         for custom in self._served.customs:
             definitions[custom_name(custom.kind)] = _custom_definition(custom)
@@ -127,7 +128,7 @@ class OpenApi:
     def _build_v3(self, path: str) -> Json:
         rows = self._served.table.of(*self._group_versions()[path])
         schemas: Json = {}
-        texts = types.descriptions()
+        texts = descriptions()
         for row in rows:
             custom = self._served.custom(row)
             if custom is not None:

@@ -1,16 +1,22 @@
 import pytest
 
 from kubeglass.components.api import kinds
-from kubeglass.components.api.schema import generate, types
+from kubeglass.components.api.schema import generate, texts, types
 from kubeglass.components.api.schema.types import ListOf, Struct
 
 
 def test_the_committed_table_is_what_the_generator_derives() -> None:
-    """definitions.json.z and descriptions.json.xz equal a fresh derivation from the OpenAPI data."""
+    """definitions.json.z equals a fresh derivation from the OpenAPI data."""
     pytest.importorskip("kubernetes_validate", reason="pip install 'kubeglass[test]'")
-    definitions, texts = generate.tables(generate.source())
-    assert types.builtin().definitions == definitions
-    assert types.descriptions() == texts
+    assert types.builtin().definitions == generate.table(texts.definitions())
+
+
+def test_fields_are_explained_where_the_texts_are_installed() -> None:
+    """With the package every Pod field has its sentence; the table itself holds none."""
+    pytest.importorskip("kubernetes_validate", reason="pip install 'kubeglass[explain]'")
+    pod = texts.descriptions()["io.k8s.api.core.v1.PodSpec"]
+    assert set(pod) >= set(types.builtin().definitions["io.k8s.api.core.v1.PodSpec"]["properties"])
+    assert "description" not in types.builtin().definitions["io.k8s.api.core.v1.PodSpec"]
 
 
 def test_every_kind_has_a_definition() -> None:
