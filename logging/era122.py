@@ -24,8 +24,8 @@ from kubeglass.logging.values import KRef, LogMarshaler, Nil
 class TextValues122(TextValues):
     """`%q` for strings, `%+v` for everything without a text of its own."""
 
-    def _render(self, text: str) -> str:
-        return quote(self._sanitizer.text(text))
+    def _form(self, clean: str) -> str:
+        return quote(clean)
 
     def _rules(self) -> tuple[tuple[Any, Callable[[Any], str]], ...]:
         return ((type(None), lambda value: "<nil>"), (float, float_text), *super()._rules())

@@ -47,16 +47,14 @@ class JsonValues:
 
     def __init__(self, sanitizer: Sanitizer) -> None:
         self._sanitizer = sanitizer
-        self._clean = sanitizer.text
         self._ways: dict[type, Callable[[Any], str]] = {}
-        self.known = Known(self._render)
+        self.known = Known(sanitizer.text, self._form)
 
     def string(self, text: str) -> str:
         """A string value as a literal, secrets replaced."""
         return self.known[text]
 
-    def _render(self, text: str) -> str:
-        clean = self._clean(text)
+    def _form(self, clean: str) -> str:
         literal = encode_basestring(clean)
         return literal if literal.isascii() and "\\" not in literal else self.literal(clean)
 

@@ -22,6 +22,9 @@ _caller = sys._getframe
 class Output(Protocol):
     """Where finished lines go; each write is one whole line. Must not raise."""
 
+    lost: int
+    """Lines that could not be written."""
+
     def write(self, severity: Severity, line: str) -> None:
         """Take one line with its newline."""
         ...

@@ -32,20 +32,22 @@ from kubeglass.logging.values import (
 
 
 class Known(dict[str, str]):
-    """The finished, sanitized form of strings; a new one is rendered on first sight and remembered if it is short."""
+    """The finished form of strings; a new one is made on first sight and remembered if it is short and not secret."""
 
-    __slots__ = ("_render",)
+    __slots__ = ("_clean", "_form")
 
     CAPACITY = 8_192
     LONGEST = 160
 
-    def __init__(self, render: Callable[[str], str]) -> None:
+    def __init__(self, clean: Callable[[str], str], form: Callable[[str], str]) -> None:
         super().__init__()
-        self._render = render
+        self._clean = clean
+        self._form = form
 
     def __missing__(self, text: str) -> str:
-        shown = self._render(text)
-        if len(text) <= self.LONGEST:
+        clean = self._clean(text)
+        shown = self._form(clean)
+        if len(text) <= self.LONGEST and clean == text:
             if len(self) >= self.CAPACITY:
                 self.clear()
             self[text] = shown
@@ -57,9 +59,8 @@ class TextValues:
 
     def __init__(self, sanitizer: Sanitizer) -> None:
         self._sanitizer = sanitizer
-        self._clean = sanitizer.text
         self._ways: dict[type, Callable[[Any], str]] = {}
-        self.known = Known(self._render)
+        self.known = Known(sanitizer.text, self._form)
 
     def string(self, text: str) -> str:
         """A string value: a quoted literal, or a block when it has several lines."""
@@ -87,8 +88,7 @@ class TextValues:
         except Exception as error:
             return self._failure(f"<panic: {said(error)}>")
 
-    def _render(self, text: str) -> str:
-        clean = self._clean(text)
+    def _form(self, clean: str) -> str:
         return block(clean) if "\n" in clean else quote(clean)
 
     def _failure(self, text: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kubeglass.logging.klog import Logger
+from kubeglass.logging.sanitize import Sanitizer
 from kubeglass.telemetry.health import Health
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing.tracer import Tracer
@@ -14,13 +15,15 @@ from kubeglass.telemetry.tracing.tracer import Tracer
 class Telemetry:
     """Everything a component needs to be seen: log, metrics, tracer, health.
 
-    Each component has its own, even when two share a process.
+    Each component has its own, even when two share a process. `sanitizer` is the one its log and its spans use; what
+    leaves the process another way (Events, audit, echoes in errors) asks it too.
     """
 
     log: Logger
     metrics: Registry
     tracer: Tracer
     health: Health
+    sanitizer: Sanitizer = field(default_factory=Sanitizer)
 
     def named(self, name: str) -> Telemetry:
         """The same telemetry for a part of the component: its log lines carry `logger=name`."""

@@ -25,6 +25,7 @@ def decide(flags: argparse.Namespace, existing: Plan | None) -> Plan:
         "etcd_servers": flags.etcd_servers,
         "verbosity": flags.verbosity,
         "logging_format": flags.logging_format,
+        "log_otlp": flags.log_otlp,
         "sampling_rate_per_million": flags.tracing_sampling_rate_per_million,
         "nodes": tuple(f"node-{index}" for index in range(1, flags.nodes + 1)) if flags.nodes else None,
         "extra_flags": _extra_flags(flags.component_flag) if flags.component_flag else None,

@@ -52,6 +52,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     verbosity: int = 2
     logging_format: str = "text"
     sampling_rate_per_million: int = 1_000_000
+    log_otlp: bool = False
     extra_flags: dict[str, tuple[str, ...]] = {}
     prometheus: bool = False
 
@@ -100,8 +101,15 @@ def _common(plan: Plan, data: DataDir, name: str, component: str) -> tuple[str, 
         f"--v={plan.verbosity}",
         f"--logging-format={plan.logging_format}",
         f"--log-file={data.log(name)}",
+        *_shipped(plan, component),
         *plan.extra_flags.get(component, ()),
     )
+
+
+def _shipped(plan: Plan, component: str) -> tuple[str, ...]:
+    """The collector does not send to itself."""
+    wanted = plan.log_otlp and component != "collector"
+    return (f"--log-otlp={HOST}:{plan.ports.otlp_grpc}",) if wanted else ()
 
 
 def _client_tls(data: DataDir, name: str) -> tuple[str, ...]:

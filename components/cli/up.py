@@ -41,6 +41,12 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     parser.add_argument("--logging-format", choices=("text", "json"), help="log format of the components (text)")
     parser.add_argument(
+        "--log-otlp",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="also send the components' log records to the collector, which shows them with their traces",
+    )
+    parser.add_argument(
         "--tracing-sampling-rate-per-million", type=int, metavar="N", help="how many traces are kept (1000000: all)"
     )
     parser.add_argument(

@@ -22,14 +22,13 @@ from datetime import UTC, datetime
 from typing import NoReturn, Protocol, runtime_checkable
 
 from kubeglass import GIT_VERSION
-from kubeglass.components.machinery import clock, features
+from kubeglass.components.machinery import clock, features, logs
 from kubeglass.components.machinery.access import Access, KubeconfigError, load_kubeconfig
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.leases import LeaderElector, Timing
+from kubeglass.components.machinery.logs import ProcessLog
 from kubeglass.components.machinery.ratelimit import TokenBucket
-from kubeglass.logging import setup as logging_setup
 from kubeglass.logging.klog import Logger
-from kubeglass.logging.sanitize import Sanitizer
 from kubeglass.logging.verbosity import Verbosity
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.endpoints import serve
@@ -75,6 +74,7 @@ class Context:
     telemetry: Telemetry
     spec: ComponentSpec
     verbosity: Verbosity
+    log: ProcessLog
 
     def pages(
         self,
@@ -162,7 +162,7 @@ def parser_of(spec: ComponentSpec) -> argparse.ArgumentParser:
         _add_leader_flags(parser)
     tracing = parser.add_argument_group("traces flags")
     tracing.add_argument("--tracing-config-file", metavar="FILE", default="", help="a TracingConfiguration")
-    logging_setup.add_flags(parser)
+    logs.add_flags(parser)
     metrics_options.add_flags(parser)
     features.add_flags(parser)
     return parser
@@ -222,6 +222,7 @@ def run_component(spec: ComponentSpec, argv: Sequence[str], on_started: Started 
         sys.stderr.write(f"Error: {spec.name}: {error}\n")
         return 1
     log = context.telemetry.log
+    context.log.take_over()
     log.info("Starting", component=spec.binary, version=GIT_VERSION, pid=os.getpid())
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
@@ -272,22 +273,18 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 def build_context(spec: ComponentSpec, flags: argparse.Namespace) -> Context:
     """Log, metrics, tracer and health for a component's flags. Raises ConfigError, ValueError or OSError."""
     verbosity = Verbosity(flags.v, tuple(flags.vmodule))
-    sanitizer = Sanitizer(flags.log_sanitization)
     chosen = features.features_from(flags)
     gates = {name: on for name, (_, on) in chosen.states().items()}
-    log = logging_setup.build(logging_setup.options_from(flags), verbosity=verbosity, sanitizer=sanitizer, gates=gates)
-    registry = _registry(spec, flags, chosen, log)
+    service = spec.service_name or spec.binary
     tracing = tracing_setup.load(flags.tracing_config_file) if flags.tracing_config_file else None
-    tracer = tracing_setup.build_tracer(
-        spec.service_name or spec.binary,
-        tracing,
-        {"service.instance.id": f"{spec.binary}-{socket.gethostname()}"},
-        log,
-        registry,
-        clean=sanitizer.pair,
-    )
-    telemetry = Telemetry(log=log, metrics=registry, tracer=tracer, health=Health())
-    return Context(flags, telemetry, spec, verbosity)
+    process_log = logs.build(flags, service, tracing, verbosity, gates)
+    log, sanitizer = process_log.log, process_log.sanitizer
+    registry = _registry(spec, flags, chosen, log)
+    process_log.show(registry)
+    instance = {"service.instance.id": f"{spec.binary}-{socket.gethostname()}"}
+    tracer = tracing_setup.build_tracer(service, tracing, instance, log, registry, clean=sanitizer.pair)
+    telemetry = Telemetry(log=log, metrics=registry, tracer=tracer, health=Health(), sanitizer=sanitizer)
+    return Context(flags, telemetry, spec, verbosity, process_log)
 
 
 def _registry(spec: ComponentSpec, flags: argparse.Namespace, chosen: features.Features, log: Logger) -> Registry:
@@ -306,18 +303,21 @@ def _registry(spec: ComponentSpec, flags: argparse.Namespace, chosen: features.F
 
 async def _run(context: Context, on_started: Started) -> None:
     """The root task: everything a process does is a child of this group."""
-    telemetry = context.telemetry
+    telemetry, shipper = context.telemetry, context.log.shipper
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as sinks:
-        tracer = sinks.create_task(telemetry.tracer.run(lambda: None), name="tracer")
+        tasks = [sinks.create_task(telemetry.tracer.run(lambda: None), name="tracer")]
+        if shipper is not None:
+            tasks.append(sinks.create_task(shipper.run(lambda: None), name="log shipper"))
         try:
             await _serve(context, on_started, stop)
         finally:
             await telemetry.tracer.flush(_FLUSH_SECONDS)
-            tracer.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 async def _serve(context: Context, on_started: Started, stop: asyncio.Event) -> None:
