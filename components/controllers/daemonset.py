@@ -62,6 +62,10 @@ class _Step:
         for pod in observed.pods:
             self.on_node[target_node(pod)].append(pod)
         self.pods = observed.pods
+        strategy = self.owner.spec.update_strategy
+        self.rolling = strategy.type != "OnDelete"
+        rolling = strategy.rolling_update
+        self.surge = rolling is not None and self.rolling and rolling.max_surge not in (None, 0, "0%")
 
     def plan(self) -> Plan:
         actions: list[Action] = list(self.history.actions)
@@ -74,7 +78,9 @@ class _Step:
                 self._settle(name, run, stay, create, delete, actions)
             for name in self.on_node.keys() - should_run.keys():
                 delete += [pod for pod in self.on_node[name] if not pod.metadata.deletion_timestamp]
-            if self.owner.spec.update_strategy.type != "OnDelete":
+            if self.surge:
+                self._surge(should_run, create, delete)
+            elif self.rolling:
                 delete += self._outdated(should_run, create, delete)
         if delete:
             actions.append(DeletePods(self.owner, _references(delete)))
@@ -112,6 +118,8 @@ class _Step:
         delete += failed
         if not stay:
             delete += here
+        elif self.surge and len(here) > 1:
+            delete += self._surplus_of_a_surge(here)
         elif len(here) > 1:
             delete += sorted(here, key=lambda pod: (pod.metadata.creation_timestamp, pod.metadata.name))[1:]
         elif run and not here and not failed and not self.on_node[name]:
@@ -142,6 +150,38 @@ class _Step:
         broken = [pod for pod in old if not self._available(pod)]
         healthy = [pod for pod in old if self._available(pod)]
         return broken + healthy[: max(0, allowed - unavailable)]
+
+    def _is_old(self, pod: Pod) -> bool:
+        return pod.metadata.labels.get(HASH_LABEL) != self.history.current_hash
+
+    def _surplus_of_a_surge(self, here: Sequence[Pod]) -> list[Pod]:
+        """All but the oldest Pod of the old template and of the new one; the old one goes when the new one serves."""
+        ordered = sorted(here, key=lambda pod: (pod.metadata.creation_timestamp, pod.metadata.name))
+        old = [pod for pod in ordered if self._is_old(pod)]
+        new = [pod for pod in ordered if not self._is_old(pod)]
+        if old and new and (not is_ready(old[0]) or self._available(new[0])):
+            return old + new[1:]
+        return old[1:] + new[1:]
+
+    def _surge(self, should_run: Mapping[str, tuple[bool, bool]], create: list[str], delete: Sequence[Pod]) -> None:
+        """Start new Pods beside old ones on at most maxSurge nodes; where the old one does not serve, at once."""
+        rolling = self.owner.spec.update_strategy.rolling_update
+        allowed = scaled(rolling.max_surge if rolling else 0, sum(run for run, _ in should_run.values()), round_up=True)
+        leaving = {pod.metadata.uid for pod in delete}
+        waiting: list[str] = []
+        for name, (run, _) in should_run.items():
+            here = [pod for pod in self.on_node[name] if pod.metadata.uid not in leaving]
+            here = [pod for pod in here if not pod.metadata.deletion_timestamp]
+            new = [pod for pod in here if not self._is_old(pod)]
+            if not run or not here or len(here) == len(new):
+                continue
+            if new:
+                allowed -= not self._available(new[0])
+            elif not self._available(here[0]):
+                create.append(name)
+            else:
+                waiting.append(name)
+        create += waiting[: max(0, allowed)]
 
     def _available(self, pod: Pod) -> bool:
         return seconds_until_available(pod, self.owner.spec.min_ready_seconds, self.now) == 0

@@ -7,6 +7,7 @@ the uid is noted as uncounted; the finalizer is taken; the uid leaves the note a
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from kubeglass.components.api.objects import Pod, UncountedTerminatedPods, encod
 from kubeglass.components.api.selectors import from_label_selector
 from kubeglass.components.controllers.actions import Action, CreatePods, DeletePods, Emit, Patch, Plan
 from kubeglass.components.controllers.context import ControllerContext, candidates, follow, follow_members
+from kubeglass.components.controllers.jobfailures import FAIL_JOB, IGNORE, judge
 from kubeglass.components.controllers.metrics import JobMetrics
 from kubeglass.components.controllers.ownership import claim
 from kubeglass.components.controllers.podstate import is_active, is_finished, is_ready, pod_from_template
@@ -100,6 +102,7 @@ class _Step:
         self.conditions = [encode(found) for found in self.status.conditions]
         self.start_time = self.status.start_time
         self.again: float | None = None
+        self.verdicts: Counter[str] = Counter()
 
     def plan(self) -> Plan:
         if is_over(self.job):
@@ -116,7 +119,7 @@ class _Step:
         else:
             self._run(tally)
         self._state(tally, ending)
-        return Plan(tuple(self.actions), self.again)
+        return Plan(tuple(self.actions), self.again, dict(self.verdicts))
 
     # -- counting -------------------------------------------------------------------------------------------------
 
@@ -145,9 +148,19 @@ class _Step:
                         tally.uncounted_succeeded.pop()  # a second success of one index does not count
                     tally.indexes.add(int(index))
             elif pod.status.phase == "Failed" or (pod.metadata.deletion_timestamp and not pod.spec.node_name):
-                tally.uncounted_failed.append(uid)
+                if self._ignored(pod):
+                    release.append(pod)
+                else:
+                    tally.uncounted_failed.append(uid)
         self.actions += self._release(release)
         return tally
+
+    def _ignored(self, pod: Pod) -> bool:
+        """Whether the failure policy says that this failure is none; its verdict is counted."""
+        verdict = judge(self.spec.pod_failure_policy, pod)
+        if verdict is not None:
+            self.verdicts[verdict.action] += 1
+        return verdict is not None and verdict.action == IGNORE
 
     @staticmethod
     def _release(pods: Iterable[Pod]) -> list[Action]:
@@ -168,6 +181,8 @@ class _Step:
             if found["status"] == "True" and found["type"] in ("FailureTarget", "SuccessCriteriaMet"):
                 kind = "Failed" if found["type"] == "FailureTarget" else "Complete"
                 return kind, found["reason"], found["message"]
+        if (fatal := self._fatal_failure()) is not None:
+            return "Failed", "PodFailurePolicy", fatal
         restarts = self._restarts() if self._template_restarts() else 0
         exceeded = tally.all_failed > self.spec.backoff_limit
         if exceeded or (self._template_restarts() and 0 < self.spec.backoff_limit <= restarts):
@@ -178,6 +193,15 @@ class _Step:
         enough = tally.all_succeeded >= wanted if wanted is not None else tally.all_succeeded > 0 and not self.active
         if enough:
             return "Complete", "CompletionsReached", "Reached expected number of succeeded pods"
+        return None
+
+    def _fatal_failure(self) -> str | None:
+        """Why a failed Pod ends the whole Job, by the failure policy."""
+        for pod in self.pods:
+            if pod.status.phase == "Failed" and FINALIZER in pod.metadata.finalizers:
+                verdict = judge(self.spec.pod_failure_policy, pod)
+                if verdict is not None and verdict.action == FAIL_JOB:
+                    return verdict.message
         return None
 
     def _template_restarts(self) -> bool:
@@ -383,6 +407,8 @@ class JobController:
             labels = (mode, result, action)
             self._metrics.job_controller_job_syncs_total.labels(*labels).inc()
             self._metrics.job_controller_job_sync_duration_seconds.labels(*labels).observe(time.perf_counter() - began)
+        for verdict, count in step.facts.items():
+            self._metrics.job_controller_pod_failures_handled_by_failure_policy_total.labels(verdict).inc(count)
         self._count(job, mode, step)
         return Result(step.requeue_after_seconds)
 

@@ -15,6 +15,7 @@ from kubeglass.components.api.kinds import (
 from kubeglass.components.api.objects import ControllerRevision, PersistentVolumeClaim, Pod, encode
 from kubeglass.components.api.selectors import from_label_selector
 from kubeglass.components.controllers.actions import Action, Create, Delete, Emit, Patch, Plan
+from kubeglass.components.controllers.arithmetic import scaled
 from kubeglass.components.controllers.context import CONTROLLER, ControllerContext, candidates, follow, follow_members
 from kubeglass.components.controllers.metrics import StatefulSetMetrics
 from kubeglass.components.controllers.ownership import claim
@@ -44,6 +45,19 @@ def ordinal_of(name: str, pod_name: str) -> int:
     return int(ordinal) if parent == name and ordinal.isdigit() else -1
 
 
+def max_unavailable(stateful_set: StatefulSet) -> int:
+    """How many Pods a roll may take down at once: a percentage rounds down, and it is never less than one."""
+    rolling = stateful_set.spec.update_strategy.rolling_update
+    value = rolling.max_unavailable if rolling else None
+    return max(1, scaled(1 if value is None else value, stateful_set.spec.replicas, round_up=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Revision:
+    name: str
+    template: Any
+
+
 def plan(observed: Observed, now: float) -> Plan:
     """The next step: make what is missing in order, take away what is too much, roll what is old."""
     return _Step(observed, now).plan()
@@ -65,13 +79,31 @@ class _Step:
         self.history = history_of(STATEFUL_SET, self.owner, spec.template, labels, observed.revisions)
         self.actions: list[Action] = list(self.history.actions)
         self.wanted = range(self.start, self.start + spec.replicas)
+        self.rolling = spec.update_strategy.type != "OnDelete"
+        rolling = spec.update_strategy.rolling_update
+        self.first_rolled = self.start + (rolling.partition if rolling else 0)
+        self.current = self._current(observed.revisions)
         self.parallel = spec.pod_management_policy == "Parallel"
         self.waits: list[float] = []
+
+    def _current(self, revisions: Sequence[ControllerRevision]) -> _Revision:
+        """What Pods below the partition are made from: the revision of the last completed roll, if it is known."""
+        wanted = self.owner.status.current_revision
+        found = next((each for each in revisions if each.metadata.name == wanted), None)
+        if found is None:
+            return _Revision(self.history.name, self.owner.spec.template)
+        template = {key: value for key, value in found.data["spec"]["template"].items() if key != "$patch"}
+        return _Revision(wanted, template)
+
+    def _revision_for(self, ordinal: int) -> _Revision:
+        if self.rolling and ordinal < self.first_rolled:
+            return self.current
+        return _Revision(self.history.name, self.owner.spec.template)
 
     def plan(self) -> Plan:
         if not self.owner.metadata.deletion_timestamp and self._make() and self._shrink():
             self._roll()
-        used = {pod.metadata.labels.get(HASH_LABEL, "") for pod in self.by_ordinal.values()}
+        used = {self.current.name} | {pod.metadata.labels.get(HASH_LABEL, "") for pod in self.by_ordinal.values()}
         self.actions += surplus(self.history, used, self.owner.spec.revision_history_limit)
         status = self._status()
         if status:
@@ -110,20 +142,32 @@ class _Step:
         return not surplus_ordinals
 
     def _roll(self) -> None:
-        """Delete one outdated Pod, from the highest ordinal down to the partition."""
-        strategy = self.owner.spec.update_strategy
-        if strategy.type == "OnDelete":
+        """Delete outdated Pods, from the highest ordinal down to the partition, as many as may be unavailable.
+
+        One that is not available anyway costs nothing.
+        """
+        if not self.rolling:
             return
-        partition = strategy.rolling_update.partition if strategy.rolling_update else 0
+        down = sum(not self._serves(self.by_ordinal.get(ordinal)) for ordinal in self.wanted)
+        left = max_unavailable(self.owner) - down
         for ordinal in reversed(self.wanted):
             pod = self.by_ordinal.get(ordinal)
-            if pod is None or ordinal < self.start + partition:
+            if ordinal < self.first_rolled:
                 return
-            if pod.metadata.labels.get(HASH_LABEL) != self.history.name and not pod.metadata.deletion_timestamp:
-                self._delete(pod)
+            if pod is None or pod.metadata.deletion_timestamp or self._revision_of(pod) == self.history.name:
+                continue
+            serves = self._serves(pod)
+            if serves and left <= 0:
                 return
-            if pod.metadata.deletion_timestamp or not self._available(pod):
-                return
+            left -= serves
+            self._delete(pod)
+
+    def _serves(self, pod: Pod | None) -> bool:
+        return pod is not None and not pod.metadata.deletion_timestamp and self._available(pod)
+
+    @staticmethod
+    def _revision_of(pod: Pod) -> str:
+        return pod.metadata.labels.get(HASH_LABEL, "")
 
     def _available(self, pod: Pod) -> bool:
         left = seconds_until_available(pod, self.owner.spec.min_ready_seconds, self.now)
@@ -160,8 +204,9 @@ class _Step:
         }
 
     def _pod(self, name: str, ordinal: int, claims: Mapping[str, str]) -> dict[str, Any]:
-        pod = pod_from_template(self.owner.spec.template, STATEFUL_SET, self.owner, name)
-        labels = {POD_NAME: name, POD_INDEX: str(ordinal), HASH_LABEL: self.history.name}
+        revision = self._revision_for(ordinal)
+        pod = pod_from_template(revision.template, STATEFUL_SET, self.owner, name)
+        labels = {POD_NAME: name, POD_INDEX: str(ordinal), HASH_LABEL: revision.name}
         metadata = {**pod["metadata"], "labels": {**pod["metadata"].get("labels", {}), **labels}}
         spec = {**pod["spec"], "hostname": name, "subdomain": self.owner.spec.service_name}
         kept = [volume for volume in spec.get("volumes") or () if volume["name"] not in claims]
@@ -183,7 +228,9 @@ class _Step:
         stored = self.owner.status
         current = stored.current_revision or self.history.name
         available = sum(seconds_until_available(pod, self.owner.spec.min_ready_seconds, self.now) == 0 for pod in pods)
-        done = updated == len(pods) == self.owner.spec.replicas and sum(map(is_ready, pods)) == len(pods)
+        done = (
+            self.rolling and updated == len(pods) == self.owner.spec.replicas and sum(map(is_ready, pods)) == len(pods)
+        )
         if done:
             current = self.history.name
         status: dict[str, Any] = {
@@ -242,5 +289,5 @@ class StatefulSetController:
         policy = found.spec.pod_management_policy or "OrderedReady"
         labels = (found.metadata.namespace, found.metadata.name, policy)
         missing = found.spec.replicas - found.status.available_replicas
-        self._metrics.statefulset_controller_statefulset_max_unavailable.labels(*labels).set(1)
+        self._metrics.statefulset_controller_statefulset_max_unavailable.labels(*labels).set(max_unavailable(found))
         self._metrics.statefulset_controller_statefulset_unavailable_replicas.labels(*labels).set(max(0, missing))

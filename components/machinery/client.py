@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 from urllib.parse import quote, urlencode
@@ -216,8 +216,12 @@ class Client:
         label_selector: str = "",
         field_selector: str = "",
         timeout_seconds: int = 0,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[WatchLine]:
-        """As `watch`, with each object left encoded. An ERROR event raises what its Status says."""
+        """As `watch`, with each object left encoded. An ERROR event raises what its Status says.
+
+        `opened` is called when the server has taken the watch, which may be long before the first event.
+        """
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -227,6 +231,7 @@ class Client:
             "timeoutSeconds": str(timeout_seconds) if timeout_seconds else "",
         }
         async with self.stream("GET", kind.path(namespace) + _query(query)) as stream:
+            opened()
             async for raw in stream.lines:
                 line = _decode_watch_line(raw)
                 if line.type == "ERROR":

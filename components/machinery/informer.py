@@ -15,7 +15,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 from kubeglass.components.api.errors import ApiError, Gone
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.objects import decode
-from kubeglass.components.machinery.client import Client
+from kubeglass.components.machinery.client import Client, ObjectList
 from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.telemetry import Telemetry
 
@@ -59,6 +59,8 @@ class Change(Generic[V]):
 
 Handler = Callable[[Change[V]], None]
 IndexFunction = Callable[[V], Iterable[str]]
+CallObserver = Callable[[Literal["list", "watch"], bool], None]
+"""Told of each LIST page and each WATCH the server took (True) or refused (False)."""
 
 
 def key_of(view: View) -> str:
@@ -158,15 +160,17 @@ class Informer(Generic[V]):
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
+        observer: CallObserver = lambda verb, taken: None,
     ) -> None:
         self.kind = kind
+        self._observer = observer
         self._client = client
         self._log = telemetry.log
         self._view = view
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._store: Store[V] = Store()
-        self._handlers: list[Handler[V]] = []
+        self._handlers: tuple[Handler[V], ...] = ()
         self._resource_version = ""
         self.synced = asyncio.Event()
         """Set once the first LIST is in the store."""
@@ -189,16 +193,21 @@ class Informer(Generic[V]):
         """See Store.by_index."""
         return self._store.by_index(name, value)
 
-    def subscribe(self, handler: Handler[V]) -> None:
+    def subscribe(self, handler: Handler[V]) -> Callable[[], None]:
         """Call `handler` with each Change from now on, and at once with all that is known as ADDED.
 
-        A handler must not block; it usually adds a key to a work queue.
+        A handler must not block; it usually adds a key to a work queue. The answer ends the subscription.
         """
-        self._handlers.append(handler)
+        self._handlers = (*self._handlers, handler)
         for key in self._store.keys():
             view = self._store.get(key)
             if view is not None:
                 handler(Change("ADDED", key, None, view))
+
+        def unsubscribe() -> None:
+            self._handlers = tuple(known for known in self._handlers if known is not handler)
+
+        return unsubscribe
 
     @property
     def resource_version(self) -> str:
@@ -234,9 +243,7 @@ class Informer(Generic[V]):
         seen: set[str] = set()
         continue_ = ""
         while True:
-            page = await self._client.list(
-                self.kind, self._namespace, limit=_PAGE, continue_=continue_, **self._selectors
-            )
+            page = await self._page(continue_)
             for obj in page.items:
                 view = decode(self._view, obj)
                 key = key_of(view)
@@ -250,12 +257,39 @@ class Informer(Generic[V]):
                 self._drop(key, None)
         self._resource_version = page.resource_version
 
+    async def _page(self, continue_: str) -> ObjectList:
+        try:
+            page = await self._client.list(
+                self.kind, self._namespace, limit=_PAGE, continue_=continue_, **self._selectors
+            )
+        except (ApiError, Unreachable):
+            self._observer("list", False)
+            raise
+        self._observer("list", True)
+        return page
+
     async def _watch(self) -> None:
+        taken = False
+
+        def opened() -> None:
+            nonlocal taken
+            taken = True
+            self._observer("watch", True)
+
+        try:
+            await self._follow(opened)
+        except (ApiError, Unreachable):
+            if not taken:
+                self._observer("watch", False)
+            raise
+
+    async def _follow(self, opened: Callable[[], None]) -> None:
         lines = self._client.watch_lines(
             self.kind,
             self._namespace,
             resource_version=self._resource_version,
             timeout_seconds=random.randint(*_WATCH_SECONDS),
+            opened=opened,
             **self._selectors,
         )
         async for line in lines:

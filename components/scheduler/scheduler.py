@@ -35,7 +35,6 @@ from kubeglass.components.scheduler.framework import (
 )
 from kubeglass.components.scheduler.instruments import CountedQueue, Gauges, Measured
 from kubeglass.components.scheduler.metrics import (
-    RESOURCE_ROWS,
     ApiCallMetrics,
     AttemptMetrics,
     CacheMetrics,
@@ -43,7 +42,6 @@ from kubeglass.components.scheduler.metrics import (
     QueueMetrics,
 )
 from kubeglass.components.scheduler.plugins.queueing import PrioritySort
-from kubeglass.components.scheduler.podresources import samples
 from kubeglass.components.scheduler.profile import DEFAULT_SCHEDULER_NAME, Surroundings, default_plugins
 from kubeglass.components.scheduler.queue import Nominator, QueuedPod, SchedulingQueue
 from kubeglass.components.scheduler.resources import collect_pod_resources
@@ -101,11 +99,8 @@ class Scheduler:
         self._namespaces = Informer(client, NAMESPACE, Namespace, telemetry)
         self._subscribe(feed)
         resources = telemetry.metrics.companion()
-        resources.collect(RESOURCE_ROWS, lambda: samples(self._pods.list()))
-        self.registries: Mapping[str, Registry] = {"/metrics/resources": resources}
-        resources = telemetry.metrics.companion()
         collect_pod_resources(resources, self._pods.list)
-        self.registries = {"/metrics/resources": resources}
+        self.registries: Mapping[str, Registry] = {"/metrics/resources": resources}
 
     def _subscribe(self, feed: Feed) -> None:
         self._nodes.subscribe(feed.node_changed)

@@ -111,10 +111,12 @@ class World:
         meta = claim.metadata
         patch = {"metadata": {"annotations": {SELECTED_NODE: node_name}}}
         await self._client.patch(PERSISTENT_VOLUME_CLAIM, meta.name, patch, meta.namespace)
-        self.claims.subscribe(changed)
+        unsubscribe = self.claims.subscribe(changed)
         try:
             async with asyncio.timeout(_BIND_TIMEOUT_SECONDS):
                 await bound.wait()
         except TimeoutError:
             return "context deadline exceeded"
+        finally:
+            unsubscribe()
         return ""

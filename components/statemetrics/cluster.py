@@ -14,6 +14,7 @@ from kubeglass.components.api.objects import (
     PersistentVolumeClaim,
     ResourceQuota,
     Service,
+    ServiceAccount,
 )
 from kubeglass.components.statemetrics.writing import (
     Families,
@@ -393,8 +394,15 @@ SECRETS: tuple[Family, ...] = (
     ),
 )
 
+
+def _account_info(account: ServiceAccount) -> Iterator[Sample]:
+    """`automount_token` is what the account says; an account that says nothing has it empty."""
+    automount = account.automount_service_account_token
+    return one(1, "" if automount is None else str(automount).lower())
+
+
 SERVICE_ACCOUNTS: tuple[Family, ...] = (
-    _ACCOUNT.gauge("info", "Information about a service account", lambda s: one(1, ""), "automount_token"),
+    _ACCOUNT.gauge("info", "Information about a service account", _account_info, "automount_token"),
     _ACCOUNT.gauge("created", "Unix creation timestamp", created),
 )
 

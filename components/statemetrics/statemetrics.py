@@ -135,10 +135,20 @@ class StateMetrics:
         telemetry.metrics.bind(SHARD_ORDINAL).labels("0").set(0)
         telemetry.metrics.bind(TOTAL_SHARDS).set(1)
         self._informers: list[tuple[Resource, Informer[Any]]] = [
-            (resource, Informer(client, resource.kind, resource.view, telemetry)) for resource in RESOURCES
+            (resource, self._informer(client, resource)) for resource in RESOURCES
         ]
         for resource, informer in self._informers:
             self._collect(object_registry, resource, informer)
+
+    def _informer(self, client: Client, resource: Resource) -> Informer[Any]:
+        """An informer whose every LIST and WATCH is counted."""
+        calls = {"list": self._lists, "watch": self._watches}
+        label = f"*v1.{resource.kind.kind}"
+
+        def observe(verb: str, taken: bool) -> None:
+            calls[verb].labels(label, "success" if taken else "error").inc()
+
+        return Informer(client, resource.kind, resource.view, self._telemetry, observer=observe)
 
     def _collect(self, registry: Registry, resource: Resource, informer: Informer[Any]) -> None:
         rows = [family.row for family in resource.families]
@@ -152,20 +162,10 @@ class StateMetrics:
             asyncio.TaskGroup() as group,
         ):
             for resource, informer in self._informers:
-                group.create_task(self._follow(resource, informer), name=f"informer-{resource.kind.plural}")
+                group.create_task(informer.run(), name=f"informer-{resource.kind.plural}")
             for _, informer in self._informers:
                 await informer.synced.wait()
             started()
-
-    async def _follow(self, resource: Resource, informer: Informer[Any]) -> None:
-        """Run the informer, counting its first LIST and the WATCH that follows."""
-        label = f"*v1.{resource.kind.kind}"
-
-        def listed() -> None:
-            self._lists.labels(label, "success").inc()
-            self._watches.labels(label, "success").inc()
-
-        await informer.run(listed)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:

@@ -165,3 +165,21 @@ def test_every_kind_can_be_exposed_empty() -> None:
         assert all(len(labels) == len(row.labels) for row, labels, _ in found)
         registry.collect(rows, lambda found=found: found)  # type: ignore[misc]
     assert registry.expose()[1]
+
+
+def test_what_an_account_says_of_its_token() -> None:
+    """`automount_token` is the account's own word, empty when it says nothing."""
+    accounts = [
+        {"metadata": {"name": name, "namespace": "d", "uid": name}} | said
+        for name, said in (
+            ("a", {}),
+            ("b", {"automountServiceAccountToken": False}),
+            ("c", {"automountServiceAccountToken": True}),
+        )
+    ]
+    lines = [line for line in exposed("ServiceAccount", *accounts) if line.startswith("kube_serviceaccount_info")]
+    assert set(lines) == said(
+        'kube_serviceaccount_info{namespace="d",serviceaccount="a",uid="a",automount_token=""} 1',
+        'kube_serviceaccount_info{namespace="d",serviceaccount="b",uid="b",automount_token="false"} 1',
+        'kube_serviceaccount_info{namespace="d",serviceaccount="c",uid="c",automount_token="true"} 1',
+    )
