@@ -20,6 +20,7 @@ from kubeglass.components.apiserver import chain
 from kubeglass.components.apiserver.admission.chain import Chain
 from kubeglass.components.apiserver.admission.metrics import AdmissionMetrics, WebhookMetrics
 from kubeglass.components.apiserver.admission.plugins import default_plugins
+from kubeglass.components.apiserver.admission.pods import TolerationSeconds
 from kubeglass.components.apiserver.admission.webhooks import Webhooks
 from kubeglass.components.apiserver.apiservices import ApiServiceAvailability
 from kubeglass.components.apiserver.audit import Auditor, read_policy
@@ -147,7 +148,10 @@ class ApiServer:
             if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
                 await definitions.refresh()
 
-        plugins = default_plugins(reader, spend, webhooks, options.disable_admission_plugins)
+        tolerations = TolerationSeconds(
+            options.default_not_ready_toleration_seconds, options.default_unreachable_toleration_seconds
+        )
+        plugins = default_plugins(reader, spend, webhooks, options.disable_admission_plugins, tolerations)
         admission = Chain(plugins, AdmissionMetrics(telemetry.metrics))
         ranges = ServiceRanges.of(options.service_cluster_ip_range, options.node_ports)
         store = Store(backend, served, admission, Allocator(ranges, reader))

@@ -58,6 +58,8 @@ class Options:
     runtime_config: tuple[str, ...] = field(default=())
     enable_admission_plugins: tuple[str, ...] = ()
     disable_admission_plugins: tuple[str, ...] = ()
+    default_not_ready_toleration_seconds: int = 300
+    default_unreachable_toleration_seconds: int = 300
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -148,6 +150,8 @@ _FLAGS: Sequence[tuple[str, str, str]] = (
     ("runtime-config", "API=BOOL,…", "turn API versions on or off, as in flowcontrol.apiserver.k8s.io/v1beta1=true"),
     ("enable-admission-plugins", "NAME,…", "plugins to run besides the default ones"),
     ("disable-admission-plugins", "NAME,…", "default plugins not to run"),
+    ("default-not-ready-toleration-seconds", "SECONDS", "how long Pods stay on a node that is not ready"),
+    ("default-unreachable-toleration-seconds", "SECONDS", "how long Pods stay on an unreachable node"),
 )
 _REPEATABLE = frozenset({"service-account-key-file", "service-account-issuer"})
 _DURATIONS = frozenset({"request-timeout", "etcd-compaction-interval"})

@@ -13,13 +13,18 @@ from kubeglass.components.apiserver.admission import (
     serviceaccounts,
 )
 from kubeglass.components.apiserver.admission.chain import Plugin
+from kubeglass.components.apiserver.admission.pods import TolerationSeconds
 from kubeglass.components.apiserver.admission.quota import Spend
 from kubeglass.components.apiserver.admission.reader import Reader
 from kubeglass.components.apiserver.admission.webhooks import Webhooks
 
 
 def default_plugins(
-    reader: Reader, spend: Spend, webhooks: Webhooks | None = None, disabled: Collection[str] = ()
+    reader: Reader,
+    spend: Spend,
+    webhooks: Webhooks | None = None,
+    disabled: Collection[str] = (),
+    toleration_seconds: TolerationSeconds = TolerationSeconds(),
 ) -> Sequence[Plugin]:
     """All plugins but the disabled ones. `spend` updates a quota's status; see quota.py."""
     ordered = [
@@ -29,7 +34,7 @@ def default_plugins(
         noderestriction.plugin(),
         pods.taint_nodes(),
         pods.priority(reader),
-        pods.default_tolerations(),
+        pods.default_tolerations(toleration_seconds),
         pods.default_storage_class(reader),
     ]
     if webhooks is not None:

@@ -17,24 +17,25 @@ Object = dict[str, Any]
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
-_TOLERATION_SECONDS = 300
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
-async def _default_tolerations(attributes: Attributes) -> None:
-    """Every Pod tolerates a node that is not ready or unreachable for five minutes, unless it says otherwise."""
-    if attributes.kind != kinds.POD or attributes.subresource or attributes.obj is None:
-        return
-    spec = attributes.obj["spec"]
-    for key in (NOT_READY, UNREACHABLE):
-        if not any(_covers(toleration, key) for toleration in spec.get("tolerations") or ()):
-            toleration = {
-                "key": key,
-                "operator": "Exists",
-                "effect": "NoExecute",
-                "tolerationSeconds": _TOLERATION_SECONDS,
-            }
-            spec.setdefault("tolerations", []).append(toleration)
+@dataclass(frozen=True, slots=True)
+class TolerationSeconds:
+    """How long a Pod stays on a node that is not ready, or unreachable, when it does not say itself."""
+
+    not_ready: int = 300
+    unreachable: int = 300
+
+    async def admit(self, attributes: Attributes) -> None:
+        """Add the tolerations that the Pod does not cover itself."""
+        if attributes.kind != kinds.POD or attributes.subresource or attributes.obj is None:
+            return
+        spec = attributes.obj["spec"]
+        for key, seconds in ((NOT_READY, self.not_ready), (UNREACHABLE, self.unreachable)):
+            if not any(_covers(toleration, key) for toleration in spec.get("tolerations") or ()):
+                toleration = {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+                spec.setdefault("tolerations", []).append(toleration)
 
 
 def _covers(toleration: Object, key: str) -> bool:
@@ -109,8 +110,8 @@ class _StorageClasses:
             claim["spec"]["storageClassName"] = newest["metadata"]["name"]
 
 
-def default_tolerations() -> Plugin:
-    return Plugin("DefaultTolerationSeconds", WRITES, admit=_default_tolerations)
+def default_tolerations(seconds: TolerationSeconds) -> Plugin:
+    return Plugin("DefaultTolerationSeconds", WRITES, admit=seconds.admit)
 
 
 def taint_nodes() -> Plugin:
