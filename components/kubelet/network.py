@@ -132,9 +132,9 @@ class CniNetwork:
         if previous is not None:
             config["prevResult"] = previous
         environment = {
+            **os.environ,  # as libcni hands its own on
             "CNI_COMMAND": verb,
             "CNI_PATH": ":".join(str(folder) for folder in self._plugin_dirs),
-            "PATH": os.environ.get("PATH", os.defpath),
         }
         if sandbox:
             environment |= {

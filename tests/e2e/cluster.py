@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.e2e.interpreter import interpreter_for
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -23,12 +24,15 @@ class Cluster:
     def __init__(self, data: Path, *, uid: int | None = None) -> None:
         self.data = data
         self._uid = uid
+        interpreter = interpreter_for(uid)
+        self._python = str(interpreter.python)
         self._environment = {
             **os.environ,
+            **interpreter.environment,
             "KUBEGLASS_HOME": str(data),
             "KUBECONFIG": str(data / "kubeconfig"),
             "HOME": str(data),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{interpreter.python.parent}:{os.environ['PATH']}",
         }
 
     def command(self, *argv: str, timeout: float = 120, input: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -52,8 +56,10 @@ class Cluster:
         return subprocess.Popen(
             argv,
             env=self._environment,
+            cwd=self.data if self._uid else ROOT,
             user=self._uid,
             group=self._uid,
+            extra_groups=[] if self._uid else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -61,7 +67,7 @@ class Cluster:
 
     def kubeglass(self, *argv: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """`kubeglass …`."""
-        return _checked(self.command(sys.executable, "-m", "kubeglass", *argv, timeout=timeout), check)
+        return _checked(self.command(self._python, "-m", "kubeglass", *argv, timeout=timeout), check)
 
     def kubectl(self, *argv: str, check: bool = True, timeout: float = 120, input: str | None = None) -> str:
         """`kubectl …`; its standard output."""

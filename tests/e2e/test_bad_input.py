@@ -5,17 +5,18 @@ import os
 import socket
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.e2e.cluster import NOBODY, Cluster, cluster
+from tests.e2e.interpreter import interpreter_for
 
 
 def kubeglass(data: Path, *argv: str, **options) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "KUBEGLASS_HOME": str(data)}
+    interpreter = interpreter_for(options.get("user"))
+    environment = {**os.environ, **interpreter.environment, "KUBEGLASS_HOME": str(data)}
     return subprocess.run(
-        [sys.executable, "-m", "kubeglass", *argv],
+        [str(interpreter.python), "-m", "kubeglass", *argv],
         env=environment,
         capture_output=True,
         text=True,
