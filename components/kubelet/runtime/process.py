@@ -448,9 +448,13 @@ class ProcessRuntime:
 
 
 def _program_directories() -> list[str]:
-    """What a built-in program needs to see besides /usr: the interpreter and its own source."""
-    prefix = os.path.realpath(sys.base_prefix)
-    return [str(PROGRAMS.resolve()), *([] if prefix.startswith("/usr") else [prefix])]
+    """What a built-in program needs to see besides /usr: the interpreter, and its own source where that lies apart."""
+    wanted = [Path(sys.base_prefix).resolve(), PROGRAMS.resolve()]
+    shown = [Path("/usr")]
+    for folder in wanted:
+        if not any(folder.is_relative_to(parent) for parent in shown):
+            shown.append(folder)
+    return [str(folder) for folder in shown[1:]]
 
 
 def _without_namespaces(mounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
