@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from kubeglass.components.api.user import ALL_AUTHENTICATED, MASTERS, UserInfo
 from kubeglass.components.apiserver.measure import LOOPBACK_USER
-from kubeglass.components.apiserver.wire import Handler, Request, Stream, Tunnel, decoded_path, too_large
+from kubeglass.components.apiserver.wire import Handler, Pause, Request, Stream, Tunnel, decoded_path, too_large
 from kubeglass.components.machinery import transport
 from kubeglass.components.machinery.transport import Reply, Unreachable
 
@@ -111,6 +111,11 @@ class _Exchange:
         self.status, self.headers = status, CIMultiDict(headers)
         self.opened.set()
         return self
+
+    async def send(self, status: int, headers: Mapping[str, str], body: bytes, pause: Pause) -> int:
+        await self.open(status, headers)
+        await self.write(body)
+        return len(body)
 
     async def write(self, data: bytes) -> None:
         await self._chunks.put(data)

@@ -20,14 +20,14 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from kubeglass.components.apiserver.wire import (
+    LARGE_BODY_BYTES,
     Handler,
+    Pause,
     Request,
-    Response,
     Stream,
     Tunnel,
     decoded_path,
     too_large,
-    warning_headers,
 )
 
 _GZIP_BYTES = 128 * 1024
@@ -98,13 +98,11 @@ class _Connections:
             response = await self._handler(request)
         except ConnectionError:
             return exchange.sent or web.Response()  # nobody is left to answer
-        if response.sent:
-            assert exchange.sent is not None
+        if exchange.sent is not None:
+            if not response.sent and http.transport is not None:  # cut short by its deadline: nothing can be taken back
+                http.transport.abort()
             return exchange.sent
-        headers = {**request.response_headers, **warning_headers(request.warnings), **response.headers}
-        headers["Content-Type"] = response.content_type
-        body = await _compressed(http, headers, response)
-        return web.Response(status=response.status, body=body, headers=headers)
+        return web.Response(status=response.status, body=response.body, headers=request.answer_headers(response))
 
     def _request(self, http: web.BaseRequest, exchange: _HttpExchange) -> Request:
         transport = http.transport
@@ -125,9 +123,8 @@ class _Connections:
         )
 
 
-async def _compressed(http: web.BaseRequest, headers: dict[str, str], response: Response) -> bytes:
+async def _compressed(http: web.BaseRequest, headers: CIMultiDict[str], body: bytes) -> bytes:
     """The body, gzipped in a thread when it is large and the client can read that."""
-    body = response.body
     if len(body) < _GZIP_BYTES or "Content-Encoding" in headers or not _accepts_gzip(http.headers):
         return body
     headers["Content-Encoding"] = "gzip"
@@ -171,6 +168,20 @@ class _HttpExchange:
         if self._http.transport is not None:
             self._http.transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
         return response
+
+    async def send(self, status: int, headers: Mapping[str, str], body: bytes, pause: Pause) -> int:
+        own = CIMultiDict(headers)
+        body = await _compressed(self._http, own, body)
+        response = web.StreamResponse(status=status, headers=own)
+        response.content_length = len(body)
+        self.sent = response
+        await response.prepare(self._http)
+        whole = memoryview(body)
+        for first in range(0, len(whole), LARGE_BODY_BYTES):
+            await pause()
+            await response.write(whole[first : first + LARGE_BODY_BYTES])
+        await response.write_eof()
+        return len(body)
 
     def take_over(self) -> Tunnel:
         self.sent = _TakenOver()

@@ -6,9 +6,9 @@ of the same form share one frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -17,8 +17,13 @@ from kubeglass.components.apiserver.negotiation import PARTIAL, PARTIAL_LIST, TA
 from kubeglass.components.apiserver.storage.records import Record, framed, head
 from kubeglass.components.apiserver.storage.watchcache import Listing
 
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""Long work that yields wherever something else may run, and returns its result."""
 Convert = Callable[[Kind, dict[str, Any]], dict[str, Any]]
 """(kind, object as stored) → object in the version of kind."""
+_RENDERED_PER_STEP = 10
+_SPLICED_PER_STEP = 100
 
 
 class Tables(Protocol):
@@ -51,7 +56,7 @@ class View(Protocol):
     def one(self, record: Record) -> bytes:
         """The answer to a GET."""
 
-    def many(self, listing: Listing, continue_: str) -> bytes:
+    def many(self, listing: Listing, continue_: str) -> Steps[bytes]:
         """The answer to a LIST."""
 
     def event(self, event_type: str, record: Record) -> bytes:
@@ -79,15 +84,17 @@ class ObjectView:
         rest = {name: value for name, value in converted.items() if name not in ("kind", "apiVersion")}
         return head(self.kind) + msgspec.json.encode(rest)[1:]
 
-    def many(self, listing: Listing, continue_: str) -> bytes:
+    def many(self, listing: Listing, continue_: str) -> Steps[bytes]:
         opening = list_head(self.kind.list_name, self.kind.api_version, listing, continue_)
         if not listing.records:
             return opening + b'"items":[]}\n'
+        if len(listing.records) > _SPLICED_PER_STEP:
+            yield
         if self.convert is None and not self.kind.custom:  # built-in items do not repeat what the list says
             items, between = [record.tail for record in listing.records], b",{"
             opening += b'"items":[{'
         else:
-            items, between = [self.one(record) for record in listing.records], b","
+            items, between = (yield from _each(self.one, listing.records)), b","
             opening += b'"items":['
         items[0] = opening + items[0]
         items[-1] += b"]}\n"
@@ -117,9 +124,10 @@ class MetadataView:
     def one(self, record: Record) -> bytes:
         return self._wrapped(bytes(_raw.decode(b"{" + record.tail).metadata))
 
-    def many(self, listing: Listing, continue_: str) -> bytes:
+    def many(self, listing: Listing, continue_: str) -> Steps[bytes]:
         opening = list_head(PARTIAL_LIST, f"meta.k8s.io/{self.version}", listing, continue_)
-        return opening + b'"items":[' + b",".join([self.one(record) for record in listing.records]) + b"]}"
+        items = yield from _each(self.one, listing.records)
+        return opening + b'"items":[' + b",".join(items) + b"]}"
 
     def event(self, event_type: str, record: Record) -> bytes:
         return framed(event_type, self.one(record))
@@ -155,8 +163,9 @@ class TableView:
     def one(self, record: Record) -> bytes:
         return self._table({"resourceVersion": str(record.revision)}, [self._row(record)])
 
-    def many(self, listing: Listing, continue_: str) -> bytes:
-        return self._table(list_metadata(listing, continue_), [self._row(record) for record in listing.records])
+    def many(self, listing: Listing, continue_: str) -> Steps[bytes]:
+        rows = yield from _each(self._row, listing.records)
+        return self._table(list_metadata(listing, continue_), rows)
 
     def event(self, event_type: str, record: Record) -> bytes:
         return framed(event_type, self.one(record))
@@ -204,6 +213,16 @@ def choose(kind: Kind, media: Media, tables: Tables, convert: Convert | None, in
     if media.shape:
         return MetadataView(kind, media.version)
     return ObjectView(kind, convert)
+
+
+def _each(render: Callable[[Record], T], records: Iterable[Record]) -> Steps[list[T]]:
+    """What `render` makes of every record, a few at a step."""
+    rendered: list[T] = []
+    for index, record in enumerate(records, 1):
+        rendered.append(render(record))
+        if not index % _RENDERED_PER_STEP:
+            yield
+    return rendered
 
 
 def list_metadata(listing: Listing, continue_: str) -> dict[str, Any]:

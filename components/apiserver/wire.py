@@ -8,6 +8,7 @@ The sockets live in listener.py; inprocess.py is their twin without a socket.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,8 +20,11 @@ from kubeglass.components.api import user
 from kubeglass.components.api.errors import ApiError, RequestEntityTooLarge
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.requestinfo import RequestInfo
+from kubeglass.telemetry.tracing.context import SpanContext
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
+LARGE_BODY_BYTES = 64 * 1024
+"""From here on an answer is sent in pieces of this size."""
 JSON = "application/json"
 ANONYMOUS = UserInfo(name=user.ANONYMOUS, groups=(user.ALL_UNAUTHENTICATED,))
 UNREAD = RequestInfo(path="", verb="")
@@ -53,8 +57,20 @@ class Exchange(Protocol):
     async def open(self, status: int, headers: Mapping[str, str]) -> Stream:
         """Send the head of a streamed response."""
 
+    async def send(self, status: int, headers: Mapping[str, str], body: bytes, pause: Pause) -> int:
+        """Send a whole response, compressed if the client likes, pausing between its pieces; the bytes of its body."""
+
     def take_over(self) -> Tunnel:
         """Hand out the raw connection; nothing else may be sent afterwards."""
+
+
+Pause = Callable[[], Awaitable[object]]
+"""Lets other requests run between two steps of long work."""
+
+
+async def breathe() -> None:
+    """The plainest Pause: one pass of the event loop."""
+    await asyncio.sleep(0)
 
 
 @dataclass(slots=True)
@@ -82,6 +98,10 @@ class Request:
     vouched: bool = False
     """Whether `user` was set by this process itself and needs no proof."""
     audit_id: str = ""
+    trace: SpanContext | None = None
+    """The request span, once there is one."""
+    trusted: bool = False
+    """Whether what the caller says about traces counts: its context is the cause of what it writes."""
     authenticated_ns: tuple[int, int] = (0, 0)
     """When authentication began and ended, for its span."""
     annotations: dict[str, str] = field(default_factory=dict)
@@ -94,6 +114,8 @@ class Request:
     """Texts for `Warning` headers."""
     streamed_status: int = 0
     """The status of a streamed answer once it has begun."""
+    pause: Pause = breathe
+    """To be awaited before each step of long work; flow control decides whose step is next."""
     not_counted_seconds: float = 0.0
     """Time spent in webhooks and in the queue, which the SLI duration leaves out."""
     _query: dict[str, list[str]] | None = None
@@ -131,6 +153,22 @@ class Request:
         """Start a streamed response with the headers that filters asked for."""
         self.streamed_status = status
         return await self.exchange.open(status, {**self.response_headers, **warning_headers(self.warnings), **headers})
+
+    def answer_headers(self, response: Response) -> dict[str, str]:
+        """All headers of an answer: what filters, warnings and the handler asked for."""
+        headers = {**self.response_headers, **warning_headers(self.warnings), **response.headers}
+        headers["Content-Type"] = response.content_type
+        return headers
+
+    async def send(self, response: Response) -> Response:
+        """Send a large answer from inside the chain, so that whoever waits for the client is still being served."""
+        if response.sent or len(response.body) < LARGE_BODY_BYTES:
+            return response
+        self.streamed_status = response.status
+        headers = self.answer_headers(response)
+        response.size = await self.exchange.send(response.status, headers, response.body, self.pause)
+        response.sent = True
+        return response
 
 
 @dataclass(slots=True)

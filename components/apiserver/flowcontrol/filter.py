@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from kubeglass.components.api.user import MASTERS
 from kubeglass.components.apiserver.flowcontrol import watchinit
@@ -17,6 +18,7 @@ from kubeglass.components.apiserver.flowcontrol.recorder import Caller
 from kubeglass.components.apiserver.flowcontrol.rejections import BODY
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND
+from kubeglass.components.apiserver.flowcontrol.turns import Turns
 from kubeglass.components.apiserver.wire import Handler, Request, Response
 from kubeglass.logging.goduration import duration_text, parse_duration
 from kubeglass.telemetry.tracing.tracer import Span, current_span
@@ -52,6 +54,7 @@ class PriorityAndFairness:
         self._request_timeout_ns = request_timeout_ns
         self._count_rejection = count_rejection
         self._annotate = annotate
+        self._turns = Turns()
 
     async def __call__(self, request: Request, inner: Handler) -> Response:
         if request.info.long_running and request.info.verb != "watch":
@@ -61,14 +64,28 @@ class PriorityAndFairness:
         try:
             async with ticket:
                 self._waited(request, ticket)
-                return await self._run(request, ticket, inner)
+                await self._turn(request, ticket)
+                return await request.send(await self._run(request, ticket, inner))
         except Rejected as rejection:
             if rejection.ticket is not ticket:
                 raise
             self._waited(request, ticket)
+            await self._turn(request, ticket)
             return self._refuse(request, rejection)
         finally:
             self._finished(request, ticket)
+
+    async def _turn(self, request: Request, ticket: Ticket) -> None:
+        """The decision has fallen; who was not let in gets an answer in turn, too. Exempt requests run at once."""
+        turns, level = self._turns, ticket.flow.level.name
+        if ticket.exempt:
+            turns.take_now()
+            return
+        request.pause = partial(turns.take, level, ticket.request.hash_value)
+        if not turns.take_now():
+            self._controller.metrics.turn_seconds.labels(level).observe(
+                await turns.take(level, ticket.request.hash_value)
+            )
 
     def _ticket(self, request: Request) -> Ticket:
         received = int(request.received * SECOND)

@@ -229,6 +229,12 @@ OVERWRITTEN: Final = Counter(
     K + "overwritten_requests_total", "Requests that the flight recorder forgot to stay within its bound.", ("ring",)
 )
 OPEN_WATCHES: Final = Gauge(K + "open_watches", "Watches that flow control counts for the width of writes.")
+TURN_SECONDS: Final = Histogram(
+    K + "turn_wait_duration_seconds",
+    "How long requests waited for the event loop once they had their seats, or their rejection; those that waited.",
+    LEVEL,
+    buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+)
 OWN_ROWS: Final[tuple[Metric, ...]] = (
     TALKER_SEAT_SECONDS,
     TALKER_REQUESTS,
@@ -404,7 +410,7 @@ class FlowControlMetrics:
         self.no_accommodation, self.epoch_advance = bind(NO_ACCOMMODATION), bind(EPOCH_ADVANCE)
         self.wait_seconds, self.execution_seconds = bind(WAIT_SECONDS), bind(EXECUTION_SECONDS)
         self.queue_length, self.watch_count = bind(QUEUE_LENGTH), bind(WATCH_COUNT)
-        self.estimated_seats = bind(ESTIMATED_SEATS)
+        self.estimated_seats, self.turn_seconds = bind(ESTIMATED_SEATS), bind(TURN_SECONDS)
         self.request_utilization, self.seat_utilization = bind(REQUEST_UTILIZATION), bind(SEAT_UTILIZATION)
         self.demand_seats = bind(DEMAND_SEATS)
         ratios = bind(READ_VS_WRITE)
@@ -484,7 +490,13 @@ class FlowControlMetrics:
             self._tallies.pop(counters, None)
         everything: list[Instrument[Any]] = [self.rejected, self.dispatched, self.no_accommodation, self.epoch_advance]
         everything += [self.wait_seconds, self.execution_seconds, self.queue_length, self.watch_count]
-        everything += [self.estimated_seats, self.request_utilization, self.seat_utilization, self.demand_seats]
+        everything += [
+            self.estimated_seats,
+            self.turn_seconds,
+            self.request_utilization,
+            self.seat_utilization,
+            self.demand_seats,
+        ]
         everything += [*self._flow_gauges, *self._limit_gauges, *self._demand_gauges, *self._r_gauges]
         for instrument in (*everything, self._next_s, self._next_discounted_s):
             instrument.remove_matching(priority_level=level.name)

@@ -15,7 +15,7 @@ from kubeglass.components.apiserver.handlers import options
 from kubeglass.components.apiserver.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Media
 from kubeglass.components.apiserver.requestinfo import truthy
 from kubeglass.components.apiserver.storage.reads import Reads
-from kubeglass.components.apiserver.views import Convert, Tables, View
+from kubeglass.components.apiserver.views import Convert, Steps, Tables, View
 from kubeglass.components.apiserver.wire import Request, Response
 from kubeglass.telemetry.tracing.tracer import Tracer
 
@@ -63,9 +63,22 @@ class Reader:
         with self._tracer.span("List", attributes=handler_attributes(request)) as span:
             result = await self._reads.list(wanted, options.list_options(request))
             span.event("Listing from storage done")
-            body = self._forms.view(request, kind, media).many(result.listing, result.continue_)
+            body = await _stepwise(
+                self._forms.view(request, kind, media).many(result.listing, result.continue_), request
+            )
             span.event("Writing http response done", count=len(result.listing.records))
             return rendered(request, media, body)
+
+
+async def _stepwise(steps: Steps[bytes], request: Request) -> bytes:
+    """The result of long work, done in turns with other requests."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            body: bytes = done.value
+            return body
+        await request.pause()
 
 
 def rendered(request: Request, media: Media, body: bytes, status: int = 200) -> Response:
