@@ -17,8 +17,8 @@ from kubeglass.logging.jsonline import JsonFormat
 from kubeglass.logging.jsonvalue import JsonValues
 from kubeglass.logging.record import STRANGE_KEY, Complaint, Context, Pair, Severity, complete_with_complaints
 from kubeglass.logging.textline import TextFormat
-from kubeglass.logging.textvalue import TextValues, key_text
-from kubeglass.logging.values import KRef, LogMarshaler, Nil
+from kubeglass.logging.textvalue import TextValues
+from kubeglass.logging.values import KRef, LogMarshaler, Nil, key_text
 
 
 class TextValues122(TextValues):

@@ -16,7 +16,7 @@ import msgspec
 from kubeglass.logging import gojson
 from kubeglass.logging.goduration import duration_text
 from kubeglass.logging.sanitize import Sanitizer, Secret
-from kubeglass.logging.textvalue import Known, said
+from kubeglass.logging.textvalue import Known
 from kubeglass.logging.values import (
     Duration,
     Format,
@@ -27,6 +27,7 @@ from kubeglass.logging.values import (
     NotObjects,
     error_text,
     has_own_text,
+    said,
     time_rfc3339,
 )
 

@@ -17,7 +17,7 @@ from kubeglass.logging import gojson
 from kubeglass.logging.goduration import duration_text
 from kubeglass.logging.record import Record
 from kubeglass.logging.sanitize import Sanitizer
-from kubeglass.logging.values import Duration, KRef, error_text, time_rfc3339
+from kubeglass.logging.values import Duration, KRef, error_text, key_text, time_rfc3339
 
 MAX_QUEUE = 2048
 MAX_BATCH = 512
@@ -113,7 +113,7 @@ def severity(record: Record) -> tuple[int, str]:
 
 
 def _attributes(record: Record, sanitizer: Sanitizer) -> Iterable[bytes]:
-    values = {str(key): value for key, value in (*record.context.pairs, *record.pairs)}
+    values = {key_text(key): value for key, value in (*record.context.pairs, *record.pairs)}
     for key, value in values.items():
         yield _attribute(6, key, sanitizer.pair(key, _settled(value, sanitizer)))
     path, line = record.caller

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Literal, Protocol
 
+from kubeglass.logging.values import key_text
+
 Severity = Literal["I", "W", "E", "F"]
 Pair = tuple[Any, Any]
 
@@ -28,7 +30,7 @@ class Context:
     def __init__(self, name: str = "", pairs: tuple[Pair, ...] = ()) -> None:
         self.name = name
         self.pairs = pairs
-        self.keys = frozenset(str(key) for key, _ in pairs) | ({"logger"} if name else frozenset())
+        self.keys = frozenset(key_text(key) for key, _ in pairs) | ({"logger"} if name else frozenset())
         self.rendered: str | None = None
 
     def named(self, name: str) -> Context:

@@ -26,8 +26,8 @@ from kubeglass.logging.record import (
     file_and_line,
 )
 from kubeglass.logging.sanitize import Sanitizer
-from kubeglass.logging.textvalue import TextValues, key_text
-from kubeglass.logging.values import Duration
+from kubeglass.logging.textvalue import TextValues
+from kubeglass.logging.values import Duration, key_text
 
 SEVERITIES = "IWEF"
 MAX_TEMPLATES = 10_000

@@ -27,6 +27,7 @@ from kubeglass.logging.values import (
     NotObjects,
     error_text,
     has_own_text,
+    said,
     time_text,
 )
 
@@ -105,10 +106,10 @@ class TextValues:
         for base, way in self._rules():
             if issubclass(kind, base):
                 return way
-        if hasattr(kind, "marshal_log"):
-            return self._marshal_log
         if not issubclass(kind, msgspec.Struct) and has_own_text(kind):
             return self._own_text
+        if hasattr(kind, "marshal_log"):
+            return self._marshal_log
         return self.composite
 
     def _rules(self) -> tuple[tuple[Any, Callable[[Any], str]], ...]:
@@ -171,32 +172,6 @@ def block(text: str) -> str:
     """The multi-line form: each line behind a tab, nothing escaped, one final newline not shown."""
     lines = text.removesuffix("\n").replace("\n", "\n\t")
     return f"<\n\t{lines}\n >"
-
-
-def key_text(key: object) -> str:
-    """A key as printed: strings raw, other things the way Go's %s complains about them."""
-    if isinstance(key, str):
-        return key
-    if key is None:
-        return "%!s(<nil>)"
-    if isinstance(key, bool):
-        return f"%!s(bool={'true' if key else 'false'})"
-    if isinstance(key, int) and not has_own_text(type(key)):
-        return f"%!s(int={key})"
-    if isinstance(key, float):
-        return f"%!s(float64={key})"
-    try:
-        return str(key)
-    except Exception as error:
-        return f"%!s(PANIC={said(error)})"
-
-
-def said(error: BaseException) -> str:
-    """What an exception says, even when saying it fails."""
-    try:
-        return error_text(error)
-    except Exception:
-        return type(error).__name__
 
 
 def _boolean(value: bool) -> str:

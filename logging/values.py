@@ -147,6 +147,36 @@ def has_own_text(kind: type) -> bool:
     return text is not object.__str__
 
 
+def key_text(key: object) -> str:
+    """A key as printed: strings raw, other things the way Go's %s complains about them. Never raises."""
+    if isinstance(key, str):
+        return key
+    try:
+        return _strange_key(key)
+    except Exception as error:
+        return f"%!s(PANIC={said(error)})"
+
+
+def _strange_key(key: object) -> str:
+    if key is None:
+        return "%!s(<nil>)"
+    if isinstance(key, bool):
+        return f"%!s(bool={'true' if key else 'false'})"
+    if isinstance(key, int) and not has_own_text(type(key)):
+        return f"%!s(int={key})"
+    if isinstance(key, float):
+        return f"%!s(float64={key})"
+    return str(key)
+
+
+def said(error: BaseException) -> str:
+    """What an exception says, even when saying it fails."""
+    try:
+        return error_text(error)
+    except Exception:
+        return type(error).__name__
+
+
 def type_name(value: object) -> str:
     """The name of a value's type as it appears in error texts."""
     return type(value).__qualname__

@@ -258,7 +258,7 @@ class Client:
         sent = {**self._headers, **headers} if headers else dict(self._headers)
         if body is not None and "Content-Type" not in sent:
             sent["Content-Type"] = "application/json"
-        started = self._wire.begin(method, path, body, sent)
+        started = time.monotonic()
         for attempt in range(_MAX_RETRIES + 1):
             reply = await self._send_once(method, path, body, sent, attempt)
             retry_after = _retry_after_seconds(reply)
@@ -276,13 +276,13 @@ class Client:
         await self._throttle(method, path)
         with self._tracer.span(f"HTTP {method}", kind=CLIENT) as span:
             inject(headers)
-            started = time.monotonic()
+            started = self._wire.sending(method, path, body, headers)
             try:
                 reply = await self._transport.request(
                     method, path, headers=headers, body=body, timeout_seconds=_REQUEST_TIMEOUT_SECONDS
                 )
-            except Unreachable as error:
-                self._wire.unanswered(method, path, error, retry=attempt > 0)
+            except Unreachable:
+                self._wire.unanswered(started, method, path, retry=attempt > 0)
                 raise
             self._wire.answered(started, method, path, reply, retry=attempt > 0)
             self._wire.describe(span, method, path, reply.status)
@@ -306,11 +306,11 @@ class _OpenStream:
         self._method, self._path, self._headers, self._wire = method, path, headers, wire
 
     async def __aenter__(self) -> Stream:
-        started = self._wire.begin(self._method, self._path, None, self._headers)
+        started = self._wire.sending(self._method, self._path, None, self._headers)
         try:
             stream = await self._context.__aenter__()
-        except Unreachable as error:
-            self._wire.unanswered(self._method, self._path, error, retry=False)
+        except Unreachable:
+            self._wire.unanswered(started, self._method, self._path, retry=False)
             raise
         head = Reply(stream.status, stream.headers, b"")
         self._wire.answered(started, self._method, self._path, head, retry=False)

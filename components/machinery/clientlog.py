@@ -1,21 +1,59 @@
 """What the client shows of each request: wire records by verbosity, metrics, and what its span says.
 
-Levels follow client-go: 6 the line, 7 request headers, 8 and up bodies, cut as upstream cuts them.
+Answers to client-go's transport/round_trippers.go and rest/request.go: 6 a response with its URL, 7 and 8 request and
+response with headers, 9 a curl command, bodies from 8 on. What is secret in a body is replaced before it is cut.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
 
 from kubeglass.components.machinery.metrics import RestClientMetrics
-from kubeglass.components.machinery.transport import Reply, Unreachable
+from kubeglass.components.machinery.transport import Reply
+from kubeglass.logging.goquote import quote
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.tracing.tracer import Span
 
 _LONG_THROTTLE_SECONDS = 0.05
 _BODY_LIMITS = {8: 1024, 9: 10240}
 _MASKED_SCHEMES = ("bearer", "basic", "negotiate")
+_LEVELS = (10, 9, 8, 7, 6)
+_OF_SECRETS = re.compile(r"^/api/v1/(?:namespaces/[^/]+/)?secrets(?:[/?]|$)")
+
+
+class Headers:
+    """Headers as a record shows them: lines in text, lists of values in JSON, credentials masked in both."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._values = [(name, _masked(name, value)) for name, value in sorted(headers.items())]
+
+    def __str__(self) -> str:
+        return "".join(f"{name}: {value}\n" for name, value in self._values)
+
+    def marshal_log(self) -> dict[str, list[str]]:
+        """For formats with structure."""
+        shown: dict[str, list[str]] = {}
+        for name, value in self._values:
+            shown.setdefault(name, []).append(value)
+        return shown
+
+    def as_arguments(self) -> str:
+        """For a curl command."""
+        return "".join(f" -H {quote(f'{name}: {value}')}" for name, value in self._values)
+
+
+def _masked(name: str, value: str) -> str:
+    """The credential of Authorization is masked; its scheme stays where it is a common one."""
+    if name.lower() != "authorization":
+        return value
+    scheme = value.split(" ", 1)[0]
+    return f"{scheme} <masked>" if scheme.lower() in _MASKED_SCHEMES else "<masked>"
 
 
 def shown_body(body: bytes, level: int) -> str:
@@ -26,14 +64,9 @@ def shown_body(body: bytes, level: int) -> str:
     return f"{text} [truncated {cut} chars]" if cut else text
 
 
-def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers with the credential of Authorization masked; its scheme stays where it is a common one."""
-    shown = dict(headers)
-    value = shown.get("Authorization")
-    if value:
-        scheme = value.split(" ", 1)[0]
-        shown["Authorization"] = f"{scheme} <masked>" if scheme.lower() in _MASKED_SCHEMES else "<masked>"
-    return shown
+def curl_command(method: str, url: str, headers: Mapping[str, str]) -> str:
+    """The request as a command line."""
+    return f"curl -v -X{method} {Headers(headers).as_arguments()} '{url}'"
 
 
 class WireLog:
@@ -41,16 +74,15 @@ class WireLog:
 
     def __init__(self, telemetry: Telemetry, server: str, host: str) -> None:
         self._log = telemetry.log
+        self._sanitizer = telemetry.sanitizer
         self._metrics = RestClientMetrics(telemetry.metrics, host)
         self._server = server
         self._host, _, self._port = host.partition(":")
 
-    def begin(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> float:
-        """A request leaves; the answer is its start on the monotonic clock."""
+    def sending(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> float:
+        """An attempt leaves; the answer is its start on the monotonic clock."""
         if self._log.v(7):
-            self._log.v(7).info("Request", verb=method, url=self._server + path, headers=masked_headers(headers))
-            if body and self._log.v(8):
-                self._log.v(8).info("Request Body", body=shown_body(body, self._level()))
+            self._request(method, path, body, headers)
         return time.monotonic()
 
     def throttled(self, method: str, path: str, seconds: float) -> None:
@@ -68,19 +100,15 @@ class WireLog:
     def answered(self, started: float, method: str, path: str, reply: Reply, *, retry: bool) -> None:
         """One attempt was answered."""
         self._metrics.attempted(method, str(reply.status), retry=retry)
-        if not self._log.v(6):
-            return
-        milliseconds = int((time.monotonic() - started) * 1000)
-        self._log.v(6).info(
-            "Response", verb=method, url=self._server + path, status=reply.status, milliseconds=milliseconds
-        )
-        if reply.body and self._log.v(8):
-            self._log.v(8).info("Response Body", body=shown_body(reply.body, self._level()))
+        if self._log.v(6):
+            self._response(started, method, path, _status_line(reply.status), reply.headers)
+            self._body("Response Body", path, reply.body)
 
-    def unanswered(self, method: str, path: str, error: Unreachable, *, retry: bool) -> None:
+    def unanswered(self, started: float, method: str, path: str, *, retry: bool) -> None:
         """One attempt got no answer."""
         self._metrics.attempted(method, "<error>", retry=retry)
-        self._log.v(6).info("Response", verb=method, url=self._server + path, status="", err=str(error))
+        if self._log.v(6):
+            self._response(started, method, path, "", {})
 
     def completed(self, started: float, method: str, body: bytes | None, reply: Reply) -> None:
         """The request is over, retries included."""
@@ -97,5 +125,39 @@ class WireLog:
         if status >= 400:
             span.error("")
 
+    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> None:
+        level, url = self._level(), self._server + path
+        self._body("Request Body", path, body or b"")
+        if level >= 9:
+            self._log.v(9).info("Request", curlCommand=curl_command(method, url, headers))
+        else:
+            self._log.v(7).info("Request", verb=method, url=url, headers=Headers(headers))
+
+    def _response(self, started: float, method: str, path: str, status: str, headers: Mapping[str, str]) -> None:
+        level = self._level()
+        values: dict[str, Any] = {}
+        if level not in (7, 8):  # those have said so with the request
+            values |= {"verb": method, "url": self._server + path}
+        values["status"] = status
+        if level >= 8:
+            values["headers"] = Headers(headers)
+        values["milliseconds"] = int((time.monotonic() - started) * 1000)
+        self._log.v(6).info("Response", **values)
+
+    def _body(self, message: str, path: str, body: bytes) -> None:
+        log = self._log.v(8)
+        if log and body:
+            clean = self._sanitizer.body(body, kind="Secret" if _OF_SECRETS.match(path) else "")
+            log.info(message, body=shown_body(clean, self._level()))
+
     def _level(self) -> int:
-        return next(level for level in (10, 9, 8) if self._log.v(level))
+        """The highest level that is printed, of those that make a difference; asked when 6 is."""
+        return next((level for level in _LEVELS if self._log.v(level)), 6)
+
+
+def _status_line(status: int) -> str:
+    """`404 Not Found`, as on the wire."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

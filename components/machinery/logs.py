@@ -58,6 +58,7 @@ class ProcessLog:
         """What third parties say through the standard library's logging and warnings becomes lines of this log."""
         bridge.install(self.log)
         logging.captureWarnings(True)
+        logging.getLogger("grpc").setLevel(logging.INFO)  # below that it only names the event loop, at every call
 
     def _redacted(self) -> Iterable[tuple[Counter, tuple[str, ...], float]]:
         return [(REDACTIONS, (rule,), count) for rule, count in self.redactions.items()]
