@@ -36,6 +36,8 @@ class ApiError(Exception):
 
     code: ClassVar[int] = 500
     reason: ClassVar[str] = ""
+    always_detailed: ClassVar[bool] = False
+    """Whether the Status has `details` even when there is nothing to say in them."""
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class ApiError(Exception):
         }
         if self.status_reason:
             body["reason"] = self.status_reason
-        if details:
+        if details or self.always_detailed:
             body["details"] = details
         body["code"] = self.status_code
         return body
@@ -111,11 +113,13 @@ class Unauthorized(ApiError):
 class Forbidden(ApiError):
     code = 403
     reason = "Forbidden"
+    always_detailed = True
 
 
 class NotFound(ApiError):
     code = 404
     reason = "NotFound"
+    always_detailed = True
 
 
 class MethodNotAllowed(ApiError):
@@ -179,6 +183,7 @@ class ServiceUnavailable(ApiError):
 class Timeout(ApiError):
     code = 504
     reason = "Timeout"
+    always_detailed = True
 
 
 _BY_REASON: Mapping[str, type[ApiError]] = {

@@ -44,9 +44,9 @@ from kubeglass.components.apiserver.handshakes import report_failed_handshakes
 from kubeglass.components.apiserver.inprocess import LOOPBACK, InProcess
 from kubeglass.components.apiserver.listener import Bound, listen
 from kubeglass.components.apiserver.measure import RequestRecorder
-from kubeglass.components.apiserver.metrics import PodLogMetrics, WatchMetrics
+from kubeglass.components.apiserver.metrics import AllocatorMetrics, PodLogMetrics, WatchMetrics
 from kubeglass.components.apiserver.options import Options, add_flags, options_from
-from kubeglass.components.apiserver.registry.allocation import Allocator, ServiceRanges
+from kubeglass.components.apiserver.registry.allocation import Allocator, ServiceRanges, show_allocations
 from kubeglass.components.apiserver.registry.context import WriteContext
 from kubeglass.components.apiserver.registry.definitions import Definitions
 from kubeglass.components.apiserver.registry.served import ServedKinds
@@ -57,6 +57,7 @@ from kubeglass.components.apiserver.storage.backend import Backend, StorageError
 from kubeglass.components.apiserver.storage.etcd import EtcdBackend, EtcdOptions
 from kubeglass.components.apiserver.storage.measured import MeasuredBackend
 from kubeglass.components.apiserver.storage.memory import MemoryBackend
+from kubeglass.components.apiserver.storage.metrics import GrpcClientMetrics
 from kubeglass.components.apiserver.storage.reads import DecodedReads, Reads
 from kubeglass.components.apiserver.storage.sqlite import SqliteBackend
 from kubeglass.components.apiserver.storage.upkeep import Upkeep
@@ -70,6 +71,7 @@ from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.process import ComponentSpec, ConfigError, Context, server_ssl_context
 from kubeglass.logging.klog import Logger
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.pages import Pages
 
 Object = dict[str, Any]
@@ -98,7 +100,8 @@ class ApiServer:
         self.bound = Bound(options.bind_address, options.secure_port)
         self.handler: Handler = _not_started
         self._pages = pages
-        self._backend = MeasuredBackend(backend or backend_of(options), telemetry.metrics, telemetry.tracer)
+        backend = backend or backend_of(options, telemetry.metrics)
+        self._backend = MeasuredBackend(backend, telemetry.metrics, telemetry.tracer)
         self._done: set[str] = set()
         self._add_checks()
 
@@ -154,7 +157,8 @@ class ApiServer:
         plugins = default_plugins(reader, spend, webhooks, options.disable_admission_plugins, tolerations)
         admission = Chain(plugins, AdmissionMetrics(telemetry.metrics))
         ranges = ServiceRanges.of(options.service_cluster_ip_range, options.node_ports)
-        store = Store(backend, served, admission, Allocator(ranges, reader))
+        show_allocations(telemetry.metrics, ranges, caches.of(kinds.SERVICE).records)
+        store = Store(backend, served, admission, Allocator(ranges, reader, AllocatorMetrics(telemetry.metrics)))
         definitions = Definitions(reader, served, caches.add)
         await definitions.refresh()
 
@@ -189,7 +193,8 @@ class ApiServer:
             ),
             dispatcher,
         )  # fmt: skip
-        ApiServiceAvailability(telemetry.metrics, caches.of(kinds.API_SERVICE).records)
+        availability = ApiServiceAvailability(telemetry.metrics, caches.of(kinds.API_SERVICE))
+        group.create_task(availability.run(), name="availability of APIServices")
         async with _listening(self.handler, options, recorder, telemetry.log) as self.bound:
             address = Address(ranges.kubernetes_ip(), options.advertise_address or self.bound.host, self.bound.port)
             bootstrap = Bootstrap(store, reads, address, options.client_ca_file, options.requestheader_client_ca_file)
@@ -231,11 +236,11 @@ async def _not_started(request: Any) -> Any:
     raise ConnectionError("the server has not started")
 
 
-def backend_of(options: Options) -> Backend:
+def backend_of(options: Options, registry: Registry) -> Backend:
     """The store the flags name."""
     if options.etcd_servers:
         files = (options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile)
-        return EtcdBackend(EtcdOptions(options.etcd_servers, *files))
+        return EtcdBackend(EtcdOptions(options.etcd_servers, *files), GrpcClientMetrics(registry))
     return SqliteBackend(options.storage_file) if options.storage_file else MemoryBackend()
 
 
@@ -289,7 +294,8 @@ def _auditor(options: Options, telemetry: Telemetry) -> Auditor:
     if not options.audit_log_path or not options.audit_policy_file:
         return Auditor(registry=telemetry.metrics)
     try:
-        return Auditor(read_policy(options.audit_policy_file), _sink(options.audit_log_path), telemetry.metrics)
+        rules, sink = read_policy(options.audit_policy_file), _sink(options.audit_log_path)
+        return Auditor(rules, sink, telemetry.metrics, strict=options.audit_log_mode == "blocking-strict")
     except (OSError, ValueError) as error:
         raise ConfigError(str(error)) from error
 

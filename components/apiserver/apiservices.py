@@ -6,16 +6,17 @@ priorities; they are always available. Answers to k8s.io/kube-aggregator and pkg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from kubeglass.components.api.kinds import Kind
+from kubeglass.components.api.kinds import API_SERVICE, Kind
 from kubeglass.components.apiserver.metrics import (
     AGGREGATOR_ROWS,
     AGGREGATOR_UNAVAILABLE_APISERVICE,
     AggregatorMetrics,
 )
-from kubeglass.components.apiserver.storage.records import Record
+from kubeglass.components.apiserver.storage.records import Change, Filter, Record
+from kubeglass.components.apiserver.storage.watchcache import WatchCache
 from kubeglass.telemetry.metrics.families import Sample
 from kubeglass.telemetry.metrics.registry import Registry
 
@@ -80,15 +81,40 @@ def _local(group: str, version: str, now: str) -> dict[str, Any]:
 
 
 class ApiServiceAvailability:
-    """Shows which APIServices are unavailable, from their conditions, at every scrape."""
+    """Shows which APIServices are unavailable, from their conditions, and counts each that becomes so."""
 
-    def __init__(self, registry: Registry, records: Callable[[], Iterable[Record]]) -> None:
-        self.metrics = AggregatorMetrics(registry)
-        self._records = records
+    def __init__(self, registry: Registry, cache: WatchCache) -> None:
+        self._metrics = AggregatorMetrics(registry)
+        self._cache = cache
         registry.collect(AGGREGATOR_ROWS, self._samples)
 
+    async def run(self) -> None:
+        """Count until cancelled."""
+        while True:
+            watcher = self._cache.watch(Filter(API_SERVICE), self._cache.revision)
+            while not watcher.ended:
+                for _, change in await watcher.take():
+                    self._count(change)
+
+    def _count(self, change: Change) -> None:
+        if change.before is None or change.after is None:
+            return
+        now = _availability(change.after)
+        if _is_true(_availability(change.before)) and not _is_true(now):
+            reason = now.get("reason") or "UnknownReason"
+            self._metrics.aggregator_unavailable_apiservice_total.labels(change.after.name, reason).inc()
+
     def _samples(self) -> Iterator[Sample]:
-        for record in self._records():
-            conditions = (record.decode().get("status") or {}).get("conditions") or ()
-            available = any(found.get("type") == "Available" and found.get("status") == "True" for found in conditions)
+        for record in self._cache.records():
+            available = _is_true(_availability(record))
             yield AGGREGATOR_UNAVAILABLE_APISERVICE, (record.name,), int(not available)
+
+
+def _availability(record: Record) -> dict[str, Any]:
+    """The condition Available; empty when there is none."""
+    conditions = (record.decode().get("status") or {}).get("conditions") or ()
+    return next((found for found in conditions if found.get("type") == "Available"), {})
+
+
+def _is_true(condition: Mapping[str, Any]) -> bool:
+    return condition.get("status") == "True"

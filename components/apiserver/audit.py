@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,11 +18,12 @@ import yaml
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.metrics import AuditMetrics
 from kubeglass.components.apiserver.requestinfo import RequestInfo
-from kubeglass.components.apiserver.wire import Handler, Request, Response
+from kubeglass.components.apiserver.wire import Handler, Request, Response, text_response
 from kubeglass.components.machinery import clock
 from kubeglass.telemetry.metrics.registry import Registry
 
 LEVELS = ("None", "Metadata", "Request", "RequestResponse")
+MODES = ("blocking", "blocking-strict")
 STAGES = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
 
 
@@ -108,13 +110,21 @@ def _rule(row: Mapping[str, Any], omitted: Sequence[str]) -> Rule:
 
 
 class Auditor:
-    """Applies the policy and writes events. Without rules or a sink it does nothing."""
+    """Applies the policy and writes events. Without rules or a sink it does nothing.
+
+    `strict`: a request whose first event cannot be written is refused.
+    """
 
     def __init__(
-        self, rules: Sequence[Rule] = (), sink: IO[bytes] | None = None, registry: Registry | None = None
+        self,
+        rules: Sequence[Rule] = (),
+        sink: IO[bytes] | None = None,
+        registry: Registry | None = None,
+        strict: bool = False,
     ) -> None:
         self._rules = rules
         self._sink = sink
+        self._strict = strict
         self._metrics = AuditMetrics(registry or Registry())
         self.enabled = bool(rules and sink)
 
@@ -137,7 +147,8 @@ class Auditor:
             return await inner(request)
         received = clock.now_micro()
         event = self._event(request, caller, level, received)
-        self._write(rule, {**event, "stage": "RequestReceived"})
+        if not self._write(rule, {**event, "stage": "RequestReceived"}) and self._strict:
+            return self._refuse(request)
         try:
             response = await inner(request)
         except Exception:
@@ -177,15 +188,23 @@ class Auditor:
             event["objectRef"] = {key: value for key, value in named if value}
         return event
 
-    def _write(self, rule: Rule, event: Mapping[str, Any]) -> None:
+    def _refuse(self, request: Request) -> Response:
+        self._metrics.audit_requests_rejected_total.inc()
+        text = f'Internal Server Error: "{escape(request.uri)}": failed to store audit event\n'
+        return text_response(text, 500)
+
+    def _write(self, rule: Rule, event: Mapping[str, Any]) -> bool:
+        """Whether the event was written, or need not be."""
         if self._sink is None or event["stage"] in rule.omit_stages:
-            return
+            return True
         self._metrics.audit_event_total.inc()
         try:
             self._sink.write(msgspec.json.encode(event) + b"\n")
             self._sink.flush()
         except OSError:
             self._metrics.audit_error_total.labels("log").inc()
+            return False
+        return True
 
 
 def _user(user: UserInfo) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from kubeglass.components.apiserver.audit import Auditor
 from kubeglass.components.apiserver.auth.authenticators import (
     Authentication,
     AuthenticationFailed,
+    NoCredentials,
     extra_headers,
     header_values,
     in_standard_group,
@@ -157,7 +158,7 @@ def authentication(parts: Parts) -> Filter:
         try:
             user = request.user if request.vouched else parts.authentication.authenticate(request)
         except AuthenticationFailed as error:
-            observe("error", started)
+            observe("failure" if isinstance(error, NoCredentials) else "error", started)
             log.error(error, "Unable to authenticate the request")
             return error_response(Unauthorized("Unauthorized"))
         observe("success", started)

@@ -70,11 +70,6 @@ REQUEST_ABORTS_TOTAL: Final = Counter(
     "Requests aborted while being handled, mostly by a timeout.",
     ("verb", "group", "version", "resource", "subresource", "scope"),
 )
-REQUEST_POST_TIMEOUT_TOTAL: Final = Counter(
-    "apiserver_request_post_timeout_total",
-    "What became of handlers that went on after their request had timed out.",
-    ("source", "status"),
-)
 REQUEST_FILTER_DURATION_SECONDS: Final = Histogram(
     "apiserver_request_filter_duration_seconds",
     "Seconds spent in each filter of the chain.",
@@ -100,12 +95,6 @@ DROPPED_REQUESTS_TOTAL: Final = Counter(
     deprecated="1.24.0",
     until="1.25",
 )
-REQUEST_TIMESTAMP_COMPARISON_TIME: Final = Histogram(
-    "apiserver_request_timestamp_comparison_time",
-    "Seconds spent comparing managed fields while updating an object.",
-    ("code_path",),
-    buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 5),
-)
 
 
 class RequestMetrics:
@@ -120,13 +109,11 @@ class RequestMetrics:
         self.request_body_size_bytes = registry.bind(REQUEST_BODY_SIZE_BYTES)
         self.request_terminations_total = registry.bind(REQUEST_TERMINATIONS_TOTAL)
         self.request_aborts_total = registry.bind(REQUEST_ABORTS_TOTAL)
-        self.request_post_timeout_total = registry.bind(REQUEST_POST_TIMEOUT_TOTAL)
         self.request_filter_duration_seconds = registry.bind(REQUEST_FILTER_DURATION_SECONDS)
         self.requested_deprecated_apis = registry.bind(REQUESTED_DEPRECATED_APIS)
         self.selfrequest_total = registry.bind(SELFREQUEST_TOTAL)
         self.tls_handshake_errors_total = registry.bind(TLS_HANDSHAKE_ERRORS_TOTAL)
         self.dropped_requests_total = registry.bind(DROPPED_REQUESTS_TOTAL)
-        self.request_timestamp_comparison_time = registry.bind(REQUEST_TIMESTAMP_COMPARISON_TIME)
 
 
 CURRENT_INFLIGHT_REQUESTS: Final = Gauge(
@@ -249,19 +236,24 @@ NODEPORT_ALLOCATOR_ALLOCATION_ERRORS_TOTAL: Final = Counter(
 )
 
 
+ALLOCATION_ROWS: Final = (
+    CLUSTERIP_ALLOCATOR_ALLOCATED_IPS,
+    CLUSTERIP_ALLOCATOR_AVAILABLE_IPS,
+    NODEPORT_ALLOCATOR_ALLOCATED_PORTS,
+    NODEPORT_ALLOCATOR_AVAILABLE_PORTS,
+)
+"""Collected at scrape time from the Services that are there."""
+
+
 class AllocatorMetrics:
-    """Set and counted as Services get and give back addresses and node ports."""
+    """Counted as Services get addresses and node ports."""
 
     def __init__(self, registry: Registry) -> None:
-        self.clusterip_allocator_allocated_ips = registry.bind(CLUSTERIP_ALLOCATOR_ALLOCATED_IPS)
-        self.clusterip_allocator_available_ips = registry.bind(CLUSTERIP_ALLOCATOR_AVAILABLE_IPS)
         self.clusterip_allocator_allocation_total = registry.bind(CLUSTERIP_ALLOCATOR_ALLOCATION_TOTAL)
         self.clusterip_allocator_allocation_errors_total = registry.bind(CLUSTERIP_ALLOCATOR_ALLOCATION_ERRORS_TOTAL)
         self.clusterip_allocator_allocation_duration_seconds = registry.bind(
             CLUSTERIP_ALLOCATOR_ALLOCATION_DURATION_SECONDS
         )
-        self.nodeport_allocator_allocated_ports = registry.bind(NODEPORT_ALLOCATOR_ALLOCATED_PORTS)
-        self.nodeport_allocator_available_ports = registry.bind(NODEPORT_ALLOCATOR_AVAILABLE_PORTS)
         self.nodeport_allocator_allocation_total = registry.bind(NODEPORT_ALLOCATOR_ALLOCATION_TOTAL)
         self.nodeport_allocator_allocation_errors_total = registry.bind(NODEPORT_ALLOCATOR_ALLOCATION_ERRORS_TOTAL)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from kubeglass.components.apiserver.audit import MODES
 from kubeglass.components.machinery.process import ConfigError, seconds
 
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -55,6 +56,7 @@ class Options:
     min_request_timeout: int = 1800
     audit_policy_file: str = ""
     audit_log_path: str = ""
+    audit_log_mode: str = "blocking"
     runtime_config: tuple[str, ...] = field(default=())
     enable_admission_plugins: tuple[str, ...] = ()
     disable_admission_plugins: tuple[str, ...] = ()
@@ -91,6 +93,9 @@ class Options:
                 "invalid configuration: MaxRequestsInFlight and MaxMutatingRequestsInFlight must add up to something "
                 "positive with --enable-priority-and-fairness"
             )
+        if self.audit_log_mode not in MODES:
+            allowed = " ".join(f'"{mode}"' for mode in MODES)
+            raise ConfigError(f"invalid audit log mode {self.audit_log_mode}, allowed modes are [{allowed}]")
         unknown = [mode for mode in self.authorization_mode if mode not in ("Node", "RBAC", "AlwaysAllow")]
         if unknown:
             raise ConfigError(f"authorization-mode {unknown[0]!r} is not a valid mode (Node, RBAC, AlwaysAllow)")
@@ -147,6 +152,7 @@ _FLAGS: Sequence[tuple[str, str, str]] = (
     ("min-request-timeout", "SECONDS", "how long a watch lasts at least"),
     ("audit-policy-file", "FILE", "an audit.k8s.io/v1 Policy"),
     ("audit-log-path", "FILE", "where audit events go; - is standard output"),
+    ("audit-log-mode", "MODE", "blocking, or blocking-strict: refuse requests whose audit event cannot be written"),
     ("runtime-config", "API=BOOL,…", "turn API versions on or off, as in flowcontrol.apiserver.k8s.io/v1beta1=true"),
     ("enable-admission-plugins", "NAME,…", "plugins to run besides the default ones"),
     ("disable-admission-plugins", "NAME,…", "default plugins not to run"),

@@ -34,6 +34,10 @@ class AuthenticationFailed(Exception):
     """The request presented a credential that is wrong; the text is for the log, never for the client."""
 
 
+class NoCredentials(AuthenticationFailed):
+    """The request presented nothing that anybody accepts, and anonymous requests are not let in."""
+
+
 class Authenticator(Protocol):
     """One way to prove who one is."""
 
@@ -244,13 +248,19 @@ class BearerTokens:
         return None
 
     def _user(self, token: str) -> UserInfo:
-        now = self._clock()
+        """From the cache, or worked out and remembered. Raises AuthenticationFailed."""
+        started, now = time.perf_counter(), self._clock()
         digest = hashlib.sha256(token.encode()).digest()
         known = self._known.get(digest)
-        if known is not None and now < known[0]:
-            self._metrics.authentication_token_cache_request_total.labels("hit").inc()
-            return known[1]
-        self._metrics.authentication_token_cache_request_total.labels("miss").inc()
+        status = "hit" if known is not None and now < known[0] else "miss"
+        self._metrics.authentication_token_cache_request_total.labels(status).inc()
+        try:
+            return known[1] if known is not None and status == "hit" else self._fetch(token, digest, now)
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.authentication_token_cache_request_duration_seconds.labels(status).observe(seconds)
+
+    def _fetch(self, token: str, digest: bytes, now: float) -> UserInfo:
         try:
             answer = self.review(token, ())
         except AuthenticationFailed:
@@ -288,7 +298,7 @@ class Authentication:
         if failures:
             raise AuthenticationFailed("[" + ", ".join(failures) + "]" if len(failures) > 1 else failures[0])
         if not self.anonymous:
-            raise AuthenticationFailed("no credentials provided")
+            raise NoCredentials("no credentials provided")
         return ANONYMOUS
 
 

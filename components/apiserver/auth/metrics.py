@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kubeglass.telemetry.metrics.definitions import Counter, Gauge, Histogram, exponential
+from kubeglass.telemetry.metrics.definitions import Counter, Histogram, exponential
 from kubeglass.telemetry.metrics.registry import Registry
 
 AUTHENTICATED_USER_REQUESTS: Final = Counter(
@@ -46,11 +46,6 @@ AUTHENTICATION_TOKEN_CACHE_REQUEST_DURATION_SECONDS: Final = Histogram(
 AUTHENTICATION_TOKEN_CACHE_FETCH_TOTAL: Final = Counter(
     "authentication_token_cache_fetch_total", "Tokens authenticated behind the cache.", ("status",)
 )
-AUTHENTICATION_TOKEN_CACHE_ACTIVE_FETCH_COUNT: Final = Gauge(
-    "authentication_token_cache_active_fetch_count",
-    "Callers waiting for a token, and authentications running.",
-    ("status",),
-)
 SERVICEACCOUNT_VALID_TOKENS_TOTAL: Final = Counter(
     "serviceaccount_valid_tokens_total", "Projected tokens used within their lifetime."
 )
@@ -65,9 +60,6 @@ class TokenMetrics:
             AUTHENTICATION_TOKEN_CACHE_REQUEST_DURATION_SECONDS
         )
         self.authentication_token_cache_fetch_total = registry.bind(AUTHENTICATION_TOKEN_CACHE_FETCH_TOTAL)
-        self.authentication_token_cache_active_fetch_count = registry.bind(
-            AUTHENTICATION_TOKEN_CACHE_ACTIVE_FETCH_COUNT
-        )
         self.serviceaccount_valid_tokens_total = registry.bind(SERVICEACCOUNT_VALID_TOKENS_TOTAL)
 
 

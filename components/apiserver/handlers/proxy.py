@@ -66,6 +66,7 @@ class Proxy:
         if not _node_of(pod):
             return Response(204)  # not scheduled yet: there is nothing to show
         self._metrics.pod_logs_insecure_backend_total.labels("enforce_tls").inc()
+        self._metrics.pod_logs_pods_logs_insecure_backend_total.labels("enforce_tls").inc()
         path = _path("containerLogs", request.info.namespace, request.info.name, container)
         return await self._pass_on(
             request, await self._kubelets.connect(_node_of(pod)), "GET", path, urlencode(options)

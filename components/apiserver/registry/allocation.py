@@ -7,7 +7,8 @@ the write that takes it. Upstream: registry/core/service/storage/alloc.go, with 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address, ip_network
@@ -18,6 +19,17 @@ from kubeglass.components.api.errors import Cause
 from kubeglass.components.api.fielderrors import invalid
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver.admission.reader import Reader
+from kubeglass.components.apiserver.metrics import (
+    ALLOCATION_ROWS,
+    CLUSTERIP_ALLOCATOR_ALLOCATED_IPS,
+    CLUSTERIP_ALLOCATOR_AVAILABLE_IPS,
+    NODEPORT_ALLOCATOR_ALLOCATED_PORTS,
+    NODEPORT_ALLOCATOR_AVAILABLE_PORTS,
+    AllocatorMetrics,
+)
+from kubeglass.components.apiserver.storage.records import Record
+from kubeglass.telemetry.metrics.families import Sample
+from kubeglass.telemetry.metrics.registry import Registry
 
 Object = dict[str, Any]
 
@@ -44,9 +56,11 @@ class ServiceRanges:
 class Allocator:
     """Gives a Service what it lacks, and refuses what it may not have."""
 
-    def __init__(self, ranges: ServiceRanges, reader: Reader) -> None:
+    def __init__(self, ranges: ServiceRanges, reader: Reader, metrics: AllocatorMetrics) -> None:
         self._ranges = ranges
         self._reader = reader
+        self._metrics = metrics
+        self._cidr = str(ranges.cluster_ips)
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
@@ -57,9 +71,13 @@ class Allocator:
             return
         async with self._lock:
             others = [service for service in await self._reader.list(kinds.SERVICE) if not _same(service, new)]
-            yield self._address(new, others) + self._ports(new, others)
+            started = time.perf_counter()
+            causes = self._address(new, others, (old or {}).get("spec") or {})
+            seconds = time.perf_counter() - started
+            self._metrics.clusterip_allocator_allocation_duration_seconds.labels(self._cidr).observe(seconds)
+            yield causes + self._ports(new, others, (old or {}).get("spec") or {})
 
-    def _address(self, service: Object, others: Iterable[Object]) -> list[Cause]:
+    def _address(self, service: Object, others: Iterable[Object], before: Object) -> list[Cause]:
         spec = service["spec"]
         if spec.get("type") == "ExternalName":
             for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
@@ -69,14 +87,22 @@ class Allocator:
         causes: list[Cause] = []
         if wanted != "None":
             taken = {other["spec"].get("clusterIP") for other in others}
+            scope = "static" if wanted else "dynamic"
             if wanted:
                 causes = self._refuse_address(wanted, taken)
             else:
                 wanted = self._free_address(taken)
+            self._count_address(scope, causes, kept=wanted == before.get("clusterIP"))
         spec["clusterIP"], spec["clusterIPs"] = wanted, [wanted]
         spec.setdefault("ipFamilies", ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
         return causes
+
+    def _count_address(self, scope: str, causes: list[Cause], *, kept: bool) -> None:
+        if causes:
+            self._metrics.clusterip_allocator_allocation_errors_total.labels(self._cidr, scope).inc()
+        elif not kept:
+            self._metrics.clusterip_allocator_allocation_total.labels(self._cidr, scope).inc()
 
     def _refuse_address(self, wanted: str, taken: set[str | None]) -> list[Cause]:
         why = ""
@@ -100,23 +126,21 @@ class Allocator:
             address = str(network[offset])
             if address not in taken:
                 return address
+        self._metrics.clusterip_allocator_allocation_errors_total.labels(self._cidr, "dynamic").inc()
         raise RuntimeError(f"range is full: {network}")
 
-    def _ports(self, service: Object, others: Iterable[Object]) -> list[Cause]:
+    def _ports(self, service: Object, others: Iterable[Object], before: Object) -> list[Cause]:
         spec = service["spec"]
         if spec.get("type") not in ("NodePort", "LoadBalancer"):
             return []
-        taken = {
-            (port.get("protocol"), port.get("nodePort"))
-            for other in others
-            for port in other["spec"].get("ports") or ()
-            if port.get("nodePort")
-        }
+        taken = {port for other in others for port in _node_ports(other["spec"])}
+        kept = set(_node_ports(before))
         causes: list[Cause] = []
         low, high = self._ranges.node_ports
         for index, port in enumerate(spec.get("ports") or ()):
             wanted, protocol = port.get("nodePort"), port.get("protocol")
             at = f"spec.ports[{index}].nodePort"
+            scope, refused = "static" if wanted else "dynamic", len(causes)
             if not wanted:
                 port["nodePort"] = wanted = next(
                     number for number in range(low, high + 1) if (protocol, number) not in taken
@@ -126,8 +150,37 @@ class Allocator:
                 causes.append(invalid(at, wanted, text))
             elif (protocol, wanted) in taken:
                 causes.append(invalid(at, wanted, "provided port is already allocated"))
+            if len(causes) > refused:
+                self._metrics.nodeport_allocator_allocation_errors_total.labels(scope).inc()
+            elif (protocol, wanted) not in kept:
+                self._metrics.nodeport_allocator_allocation_total.labels(scope).inc()
             taken.add((protocol, wanted))
         return causes
+
+
+def show_allocations(registry: Registry, ranges: ServiceRanges, services: Callable[[], Iterable[Record]]) -> None:
+    """Show at every scrape what the Services hold of the ranges."""
+    low, high = ranges.node_ports
+    usable = ranges.cluster_ips.num_addresses - 2  # all but the network's own address and its broadcast
+    cidr = str(ranges.cluster_ips)
+
+    def samples() -> Iterator[Sample]:
+        specs = [record.decode().get("spec") or {} for record in services()]
+        addresses = len({spec["clusterIP"] for spec in specs if spec.get("clusterIP") not in (None, "", "None")})
+        ports = len({port for spec in specs for _, port in _node_ports(spec)})
+        yield CLUSTERIP_ALLOCATOR_ALLOCATED_IPS, (cidr,), addresses
+        yield CLUSTERIP_ALLOCATOR_AVAILABLE_IPS, (cidr,), usable - addresses
+        yield NODEPORT_ALLOCATOR_ALLOCATED_PORTS, (), ports
+        yield NODEPORT_ALLOCATOR_AVAILABLE_PORTS, (), high - low + 1 - ports
+
+    registry.collect(ALLOCATION_ROWS, samples)
+
+
+def _node_ports(spec: Object) -> Iterator[tuple[str | None, int]]:
+    """(protocol, port) of each node port of a Service."""
+    for port in spec.get("ports") or ():
+        if port.get("nodePort"):
+            yield port.get("protocol"), port["nodePort"]
 
 
 def _wants_more(new: Object, old: Object) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,9 @@ from kubeglass.components.apiserver.storage.backend import (
     StoreUnavailable,
     prefix_end,
 )
+from kubeglass.components.apiserver.storage.metrics import GrpcClientMetrics
+from kubeglass.telemetry.metrics.instruments import CounterChild
+from kubeglass.telemetry.metrics.registry import Registry
 
 T = TypeVar("T")
 _PAGE = 1000
@@ -69,6 +73,7 @@ class EtcdBackend:
     """A Backend in an etcd cluster, which other API servers may share."""
 
     options: EtcdOptions
+    metrics: GrpcClientMetrics = field(default_factory=lambda: GrpcClientMetrics(Registry()))
     name: str = "etcd3"
     _channel: grpc.aio.Channel | None = None
     _leases: dict[int, _Lease] = field(default_factory=dict)
@@ -165,7 +170,8 @@ class EtcdBackend:
             response_deserializer=response.FromString,  # type: ignore[attr-defined]
         )
         try:
-            answer: T = await call(request, timeout=self.options.timeout_seconds)
+            with _counted(self.metrics, "unary", method):
+                answer: T = await call(request, timeout=self.options.timeout_seconds)
             return answer
         except grpc.aio.AioRpcError as error:
             raise _translated(error, wanted) from error
@@ -208,13 +214,16 @@ class EtcdBackend:
         )
         stream: Any = open_stream()
         try:
-            await stream.write(pb.WatchRequest(create_request=wanted))
-            while (response := await stream.read()) is not _END:
-                if response.canceled:
-                    raise self._cancelled(response, position)
-                if response.events:
-                    events = tuple(map(_event, response.events))
-                    yield Batch(events, events[-1].revision)
+            with _counted(self.metrics, "bidi_stream", "Watch/Watch") as (sent, received):
+                await stream.write(pb.WatchRequest(create_request=wanted))
+                sent.inc()
+                while (response := await stream.read()) is not _END:
+                    received.inc()
+                    if response.canceled:
+                        raise self._cancelled(response, position)
+                    if response.events:
+                        events = tuple(map(_event, response.events))
+                        yield Batch(events, events[-1].revision)
         except grpc.aio.AioRpcError as error:
             raise _translated(error, position) from error
         finally:
@@ -260,6 +269,29 @@ def _translated(error: grpc.aio.AioRpcError, wanted: int) -> StorageError:
     if _FUTURE in details:
         return FutureRevision(wanted, 0)
     return StoreUnavailable(f"etcd: {error.code().name}: {details}")
+
+
+@contextmanager
+def _counted(metrics: GrpcClientMetrics, kind: str, method: str) -> Iterator[tuple[CounterChild, CounterChild]]:
+    """Count one RPC from start to end; yields the counters of messages sent and received (a unary call: one each)."""
+    service, _, name = method.partition("/")
+    labels = (kind, f"etcdserverpb.{service}", name)
+    sent = metrics.grpc_client_msg_sent_total.labels(*labels)
+    received = metrics.grpc_client_msg_received_total.labels(*labels)
+    metrics.grpc_client_started_total.labels(*labels).inc()
+    code = "Canceled"
+    try:
+        if kind == "unary":
+            sent.inc()
+        yield sent, received
+        if kind == "unary":
+            received.inc()
+        code = "OK"
+    except grpc.aio.AioRpcError as error:
+        code = error.code().name.title().replace("_", "").replace("Cancelled", "Canceled")
+        raise
+    finally:
+        metrics.grpc_client_handled_total.labels(*labels, code).inc()
 
 
 def _serialize(message: Any) -> bytes:

@@ -25,15 +25,6 @@ ETCD_REQUEST_ERRORS_TOTAL: Final = Counter("etcd_request_errors_total", "Calls o
 STORAGE_EVENTS_RECEIVED_TOTAL: Final = Counter(
     "apiserver_storage_events_received_total", "Change events received from the store.", RESOURCE_LABELS, stability=BETA
 )
-ETCD_BOOKMARK_TOTAL: Final = Counter(
-    "etcd_bookmark_total", "Progress notifications received from the store.", RESOURCE_LABELS
-)
-ETCD_BOOKMARK_COUNTS: Final = Gauge(
-    "etcd_bookmark_counts", "The former gauge of etcd_bookmark_total.", RESOURCE_LABELS, deprecated="1.36.0"
-)
-STORAGE_DECODE_ERRORS_TOTAL: Final = Counter(
-    "apiserver_storage_decode_errors_total", "Stored objects that could not be decoded.", RESOURCE_LABELS
-)
 
 
 class StorageMetrics:
@@ -44,9 +35,6 @@ class StorageMetrics:
         self.etcd_requests_total = registry.bind(ETCD_REQUESTS_TOTAL)
         self.etcd_request_errors_total = registry.bind(ETCD_REQUEST_ERRORS_TOTAL)
         self.storage_events_received_total = registry.bind(STORAGE_EVENTS_RECEIVED_TOTAL)
-        self.etcd_bookmark_total = registry.bind(ETCD_BOOKMARK_TOTAL)
-        self.etcd_bookmark_counts = registry.bind(ETCD_BOOKMARK_COUNTS)
-        self.storage_decode_errors_total = registry.bind(STORAGE_DECODE_ERRORS_TOTAL)
 
 
 STORAGE_LIST_TOTAL: Final = Counter("apiserver_storage_list_total", "Lists answered from the store.", RESOURCE_LABELS)

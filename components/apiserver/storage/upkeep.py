@@ -72,6 +72,8 @@ class Upkeep:
                 self._counts.resource_objects.labels(kind.stored_group, kind.plural).set(len(cache))
                 name = f"{kind.plural}.{kind.stored_group}" if kind.stored_group else kind.plural
                 self._counts.storage_objects.labels(name).set(len(cache))
+                size = sum(len(record.tail) for record in cache.records())
+                self._counts.resource_size_estimate_bytes.labels(kind.stored_group, kind.plural).set(size)
             try:
                 self._size = await self._backend.size_bytes()
             except StorageError as error:

@@ -8,11 +8,13 @@ from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.admission.chain import Chain
 from kubeglass.components.apiserver.admission.reader import BackendReader
+from kubeglass.components.apiserver.metrics import AllocatorMetrics
 from kubeglass.components.apiserver.registry.allocation import Allocator, ServiceRanges
 from kubeglass.components.apiserver.registry.context import DeleteOptions, WriteContext
 from kubeglass.components.apiserver.registry.served import ServedKinds
 from kubeglass.components.apiserver.registry.store import Store
 from kubeglass.components.apiserver.storage.memory import MemoryBackend
+from kubeglass.telemetry.metrics.registry import Registry
 
 NOW = 1_800_000_000.0
 
@@ -25,7 +27,7 @@ class Cluster:
         self.reader = BackendReader(self.backend)
         self.served = ServedKinds()
         self.now = NOW
-        allocator = Allocator(ServiceRanges.of("10.96.0.0/16"), self.reader)
+        allocator = Allocator(ServiceRanges.of("10.96.0.0/16"), self.reader, AllocatorMetrics(Registry()))
         self.store = Store(self.backend, self.served, Chain(plugins), allocator, lambda: self.now)
         self.context = WriteContext(UserInfo("admin", groups=("system:masters",)), field_validation="Strict")
 
