@@ -192,6 +192,7 @@ def _controller_manager(plan: Plan, data: DataDir) -> Process:
             f"--root-ca-file={data.pki / 'ca.crt'}",
             f"--service-account-private-key-file={data.pki / 'sa.key'}",
             f"--cluster-cidr={plan.addresses.cluster_cidr}",
+            f"--local-path-root-dir={data.nodes}",
             f"--tracing-config-file={data.tracing_config}",
             *_common(plan, data, "controller-manager", "controller-manager"),
         ),
@@ -227,6 +228,8 @@ def _nodes(plan: Plan, data: DataDir) -> Iterator[Process]:
     for index, node in enumerate(plan.nodes, start=1):
         yield _kubelet(plan, data, node, index)
         yield _proxy(plan, data, node, index)
+    if plan.simulated_nodes:
+        yield _simulated_kubelets(plan, data)
 
 
 def _kubelet(plan: Plan, data: DataDir, node: str, index: int) -> Process:
@@ -245,6 +248,8 @@ def _kubelet(plan: Plan, data: DataDir, node: str, index: int) -> Process:
             f"--cluster-dns={plan.addresses.dns_service_ip}",
             "--cluster-domain=cluster.local",
             f"--runtime={plan.runtime}",
+            f"--service-log=kubelet={data.log(name)}",
+            f"--service-log=kube-proxy={data.log(f'proxy/{node}')}",
             f"--kubeconfig={data.component_kubeconfig(f'kubelet-{node}')}",
             *_client_tls(data, f"kubelet-{node}"),
             f"--tracing-config-file={data.tracing_config}",
@@ -257,6 +262,32 @@ def _kubelet(plan: Plan, data: DataDir, node: str, index: int) -> Process:
             f"{url}{path}"
             for path in ("/metrics", "/metrics/cadvisor", "/metrics/resource", "/metrics/probes", "/metrics/slis")
         ),
+    )
+
+
+def _simulated_kubelets(plan: Plan, data: DataDir) -> Process:
+    """One process behind all simulated nodes."""
+    name, user, address = "kubelet/simulated", "simulated-kubelets", plan.addresses.simulated_node_ip
+    url = f"https://{address}:{plan.ports.kubelet}"
+    return Process(
+        name=name,
+        component="simulated-kubelets",
+        flags=(
+            f"--nodes={plan.simulated_nodes}",
+            f"--slot={plan.slot}",
+            f"--node-ip={address}",
+            f"--bind-address={address}",
+            f"--secure-port={plan.ports.kubelet}",
+            f"--kubeconfig={data.component_kubeconfig(user)}",
+            "--kube-api-qps=-1",  # it stands for many clients, each with a limit of its own
+            *_client_tls(data, user),
+            f"--tracing-config-file={data.tracing_config}",
+            *_common(plan, data, name, "simulated-kubelets"),
+        ),
+        listens=((address, plan.ports.kubelet),),
+        url=url,
+        healthz=f"{url}/healthz",
+        metrics=(f"{url}/metrics",),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from kubeglass.components.controllers.endpoints import EndpointsController
 from kubeglass.components.controllers.endpointslice import EndpointSliceController
 from kubeglass.components.controllers.garbagecollector import GarbageCollector
 from kubeglass.components.controllers.job import JobController
+from kubeglass.components.controllers.localpath import PROVISIONER, LocalPathProvisioner
 from kubeglass.components.controllers.metrics import ManagerMetrics
 from kubeglass.components.controllers.namespace import NamespaceController
 from kubeglass.components.controllers.nodeipam import NodeIpamController, Ranges
@@ -30,6 +31,8 @@ from kubeglass.components.controllers.serviceaccount import RootCaPublisher, Ser
 from kubeglass.components.controllers.statefulset import StatefulSetController
 from kubeglass.components.controllers.tainteviction import TaintEvictionController
 from kubeglass.components.controllers.ttlafterfinished import TtlAfterFinishedController
+from kubeglass.components.controllers.volumebinder import VolumeBinder
+from kubeglass.components.controllers.volumeprotection import ClaimProtection, VolumeProtection
 from kubeglass.components.controllers.writer import Writer
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.events import EventRecorder
@@ -54,11 +57,23 @@ class Row:
 
     build: Callable[[ControllerContext], Controller]
     name: str
+    event_source: str
     on_by_default: bool = True
 
 
+_EVENT_SOURCES = {
+    EndpointSliceController.name: "endpoint-slice-controller",
+    EndpointsController.name: "endpoint-controller",
+    NodeLifecycleController.name: "node-controller",
+    NodeIpamController.name: "cidrAllocator",
+    DisruptionController.name: "controllermanager",
+    VolumeBinder.name: "persistentvolume-controller",
+    LocalPathProvisioner.name: PROVISIONER,
+}
+"""Whose word an Event is, where upstream does not name it like the controller."""
+
 CONTROLLERS: tuple[Row, ...] = tuple(
-    Row(controller, controller.name)
+    Row(controller, controller.name, _EVENT_SOURCES.get(controller.name, controller.name))
     for controller in (
         ServiceAccountController,
         RootCaPublisher,
@@ -77,6 +92,10 @@ CONTROLLERS: tuple[Row, ...] = tuple(
         ResourceQuotaController,
         EndpointSliceController,
         EndpointsController,
+        VolumeBinder,
+        LocalPathProvisioner,
+        ClaimProtection,
+        VolumeProtection,
         PodGarbageCollector,
         GarbageCollector,
     )
@@ -108,7 +127,7 @@ class ControllerManager:
         self._informers = Informers(client, telemetry)
         writer = Writer(client, self._recorder, telemetry, self._informers.known)
         context = ControllerContext(client, self._informers, writer, self._recorder, telemetry, options)
-        self._controllers = [row.build(context) for row in rows]
+        self._controllers = [row.build(replace(context, writer=writer.speaking_as(row.event_source))) for row in rows]
 
     async def run(self, started: Callable[[], None]) -> None:
         """Work until cancelled; started once the informers are in step and every controller runs."""
@@ -146,6 +165,7 @@ def default_options(**changes: Any) -> dict[str, Any]:
         "node_timing": Timing(),
         "pod_ranges": None,
         "terminated_pod_threshold": 12500,
+        "local_path_root": "",
     }
     return {**defaults, **changes}
 
@@ -160,6 +180,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="FILE",
         help="accepted as upstream's flag; the API server issues every token",
+    )
+    add(
+        "--local-path-root-dir",
+        default="",
+        metavar="DIR",
+        help="where volumes of the default StorageClass lie, at DIR/NODE/volumes; without it there is no such class",
     )
     add("--cluster-cidr", default="", metavar="CIDR", help="range that nodes' Pod ranges come from")
     add("--node-cidr-mask-size", type=int, default=24, metavar="N", help="size of a node's Pod range (%(default)s)")
@@ -195,6 +221,7 @@ def options_from(flags: argparse.Namespace) -> dict[str, Any]:
         node_timing=timing,
         pod_ranges=_ranges(flags.cluster_cidr, flags.node_cidr_mask_size),
         terminated_pod_threshold=flags.terminated_pod_gc_threshold,
+        local_path_root=flags.local_path_root_dir,
     )
 
 

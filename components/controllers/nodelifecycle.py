@@ -247,7 +247,9 @@ class NodeLifecycleController:
 
     def _say(self, node: Node, reason: str, text: str) -> None:
         reference = ObjectReference("v1", "Node", node.metadata.name, uid=node.metadata.uid)
-        self._recorder.event(reference, "Normal", reason, f"Node {node.metadata.name} event: {text}")
+        self._recorder.event(
+            reference, "Normal", reason, f"Node {node.metadata.name} event: {text}", component="node-controller"
+        )
 
     # -- one pass -------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ informers have seen what was written (at most a few seconds). This takes the pla
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,13 @@ class Writer:
         self._informer_of = informer_of
         self._waiting: dict[tuple[Kind, str], list[_Echo]] = {}
         self._listening: set[Kind] = set()
+        self._component = ""
+
+    def speaking_as(self, component: str) -> Writer:
+        """The same writer, whose Events are those of `component`."""
+        twin = copy.copy(self)
+        twin._component = component
+        return twin
 
     async def apply(self, actions: Iterable[Action]) -> None:
         """Do one action after the other. The first failure ends it; what was done before is waited for all the same."""
@@ -102,7 +110,9 @@ class Writer:
             case DeletePods():
                 await self._delete_pods(action, echoes)
             case Emit():
-                self._recorder.event(action.regarding, action.type, action.reason, action.message)
+                self._recorder.event(
+                    action.regarding, action.type, action.reason, action.message, component=self._component
+                )
 
     async def _create(self, action: Create, echoes: list[tuple[Kind, str, _Echo]]) -> None:
         namespace = action.obj["metadata"].get("namespace", "")

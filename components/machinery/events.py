@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from kubeglass.components.api.errors import ApiError, NotFound
@@ -101,6 +101,7 @@ class Happening:
     at: float  # seconds since the epoch
     traceparent: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    component: str = ""  # whose word it is; the recorder's own if empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class Correlator:
         """The happening to write (its message perhaps combined), or None when its object talks too much."""
         if not self._take_token(happening):
             return None
-        group = (_object(happening), happening.type, happening.reason)
+        group = (happening.component, _object(happening), happening.type, happening.reason)
         similar = self._similar.get(group)
         if similar is None or happening.at - similar.at > _SIMILAR_WINDOW_SECONDS:
             similar = _remember(self._similar, group, _Similar(set(), happening.at))
@@ -145,15 +146,7 @@ class Correlator:
         if len(similar.messages) < _SIMILAR_LIMIT:
             return happening
         combined = f"(combined from similar events): {happening.message}"
-        return Happening(
-            happening.regarding,
-            happening.type,
-            happening.reason,
-            combined,
-            happening.at,
-            happening.traceparent,
-            happening.annotations,
-        )
+        return replace(happening, message=combined)
 
     def known(self, happening: Happening) -> Written | None:
         """The Event that this happening repeats, if it was written before."""
@@ -168,9 +161,10 @@ class Correlator:
         self._known.pop(_identity(happening), None)
 
     def _take_token(self, happening: Happening) -> bool:
-        tokens = self._tokens.get(_object(happening))
+        speaker = (happening.component, _object(happening))
+        tokens = self._tokens.get(speaker)
         if tokens is None:
-            tokens = _remember(self._tokens, _object(happening), _Tokens(_BURST, happening.at))
+            tokens = _remember(self._tokens, speaker, _Tokens(_BURST, happening.at))
         refilled = tokens.level + max(0.0, happening.at - tokens.at) * _REFILL_PER_SECOND
         tokens.level, tokens.at = min(float(_BURST), refilled), happening.at
         if tokens.level < 1:
@@ -184,7 +178,14 @@ def _identity(happening: Happening) -> tuple[object, ...]:
     message = happening.message
     if message.startswith("(combined from similar events): "):
         message = "(combined from similar events)"
-    return _object(happening), happening.regarding.field_path, happening.type, happening.reason, message
+    return (
+        happening.component,
+        _object(happening),
+        happening.regarding.field_path,
+        happening.type,
+        happening.reason,
+        message,
+    )
 
 
 def _object(happening: Happening) -> tuple[str, ...]:
@@ -229,10 +230,13 @@ class EventRecorder:
         message: str,
         *,
         field_path: str = "",
+        component: str = "",
     ) -> None:
-        """Say that something happened to an object. Returns at once."""
+        """Say that something happened to an object, as `component` if given. Returns at once."""
         reference = regarding if isinstance(regarding, ObjectReference) else reference_to(regarding, field_path)
-        happening = Happening(reference, type, reason, message, clock.now(), _current_traceparent())
+        happening = Happening(
+            reference, type, reason, message, clock.now(), _current_traceparent(), component=component
+        )
         self._log.v(3).info(
             "Event occurred",
             object=f"{reference.namespace}/{reference.name}" if reference.namespace else reference.name,
@@ -310,7 +314,8 @@ class EventRecorder:
             annotations[TRACE_ANNOTATION] = happening.traceparent
         if annotations:
             metadata["annotations"] = annotations
-        source = {"component": self._component, **({"host": self._host} if self._host else {})}
+        component = happening.component or self._component
+        source = {"component": component, **({"host": self._host} if self._host else {})}
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -324,6 +329,6 @@ class EventRecorder:
             "count": 1,
             "type": happening.type,
             "eventTime": None,
-            "reportingComponent": self._component,
+            "reportingComponent": component,
             "reportingInstance": self._host,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from kubeglass.components.api.errors import ApiError
 from kubeglass.components.api.kinds import (
     PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
@@ -26,9 +27,11 @@ from kubeglass.components.api.objects import (
     StatefulSet,
     StorageClass,
 )
+from kubeglass.components.api.volumes import BOUND_BY_CONTROLLER, SELECTED_NODE
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.informer import Change, Informer
-from kubeglass.components.scheduler.plugins.volumes import SELECTED_NODE, VolumeSources
+from kubeglass.components.machinery.transport import Unreachable
+from kubeglass.components.scheduler.plugins.volumes import VolumeSources
 from kubeglass.components.scheduler.snapshot import PodInfo
 from kubeglass.telemetry import Telemetry
 
@@ -96,27 +99,58 @@ class World:
         return VolumeSources(
             lambda namespace, name: self.claims.get(f"{namespace}/{name}"),
             self.volumes.get,
+            self.volumes.list,
             self.classes.get,
-            self._provision_on,
+            self._bind_claim,
         )
 
-    async def _provision_on(self, claim: PersistentVolumeClaim, node_name: str) -> str:
-        """Name the node on the claim and wait until a volume is bound to it."""
-        bound = asyncio.Event()
+    async def _bind_claim(self, claim: PersistentVolumeClaim, node_name: str, volume: PersistentVolume | None) -> str:
+        """Give the claim the volume, or name the node to whoever makes one; wait until the two are bound."""
+        outcome: asyncio.Queue[str] = asyncio.Queue()
 
         def changed(change: Change[PersistentVolumeClaim]) -> None:
-            if change.key == claim.key and change.new.spec.volume_name:
-                bound.set()
+            if change.key != claim.key:
+                return
+            found = change.new
+            if change.type == "DELETED" or found.metadata.uid != claim.metadata.uid:
+                outcome.put_nowait(f'PVC "{claim.key}" was deleted')
+            elif found.status.phase == "Bound":
+                outcome.put_nowait("")
+            elif change.old is not None and volume is None and _gave_up(change.old, found):
+                outcome.put_nowait(f'provisioning failed for PVC "{claim.metadata.name}"')
 
-        meta = claim.metadata
-        patch = {"metadata": {"annotations": {SELECTED_NODE: node_name}}}
-        await self._client.patch(PERSISTENT_VOLUME_CLAIM, meta.name, patch, meta.namespace)
         unsubscribe = self.claims.subscribe(changed)
         try:
             async with asyncio.timeout(_BIND_TIMEOUT_SECONDS):
-                await bound.wait()
+                await (self._promise(claim, volume) if volume is not None else self._select_node(claim, node_name))
+                return await outcome.get()
         except TimeoutError:
             return "context deadline exceeded"
+        except (ApiError, Unreachable) as failed:
+            return str(failed)
         finally:
             unsubscribe()
-        return ""
+
+    async def _select_node(self, claim: PersistentVolumeClaim, node_name: str) -> None:
+        meta = claim.metadata
+        patch = {"metadata": {"annotations": {SELECTED_NODE: node_name}, "uid": meta.uid}}
+        await self._client.patch(PERSISTENT_VOLUME_CLAIM, meta.name, patch, meta.namespace)
+
+    async def _promise(self, claim: PersistentVolumeClaim, volume: PersistentVolume) -> None:
+        """Write the claim on the volume; the binder does the rest."""
+        meta = claim.metadata
+        reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": meta.namespace}
+        reference |= {"name": meta.name, "uid": meta.uid}
+        patch = {
+            "metadata": {
+                "annotations": {BOUND_BY_CONTROLLER: "yes"},
+                "resourceVersion": volume.metadata.resource_version,
+            },
+            "spec": {"claimRef": reference},
+        }
+        await self._client.patch(PERSISTENT_VOLUME, volume.metadata.name, patch)
+
+
+def _gave_up(old: PersistentVolumeClaim, new: PersistentVolumeClaim) -> bool:
+    """The provisioner took back the chosen node: it cannot make a volume there."""
+    return SELECTED_NODE in old.metadata.annotations and SELECTED_NODE not in new.metadata.annotations

@@ -114,6 +114,15 @@ CLUSTER_ROLES: dict[str, Sequence[Object]] = {
         _on("authentication.k8s.io", "tokenreviews", "create"),
         _on("authorization.k8s.io", "subjectaccessreviews", "create"),
     ),
+    "kubeglass:simulated-kubelets": (
+        _EVENTS,
+        _on("core", "nodes", "create get list watch"),
+        _on("core", "nodes/status pods/status", "update patch"),
+        _on("core", "pods", "get list watch delete"),
+        _on("coordination.k8s.io", "leases", "create get update patch"),
+        _on("authentication.k8s.io", "tokenreviews", "create"),
+        _on("authorization.k8s.io", "subjectaccessreviews", "create"),
+    ),
     "system:kube-dns": (_on("core", "endpoints services", "list watch"),),
     SCHEDULER: (
         _EVENTS,
@@ -236,6 +245,16 @@ CONTROLLERS: dict[str, Sequence[Object]] = {
         _on("storage.k8s.io", "storageclasses", _READ),
         _on("core", "pods", "create delete get list watch"),
     ),
+    "pvc-protection-controller": (
+        _on("core", "persistentvolumeclaims", "get list patch update watch"),
+        _on("core", "pods", "get list watch"),
+    ),
+    "pv-protection-controller": (_on("core", "persistentvolumes", "get list patch update watch"),),
+    "local-path-provisioner": (
+        _on("core", "persistentvolumes persistentvolumeclaims", "create delete get list patch watch"),
+        _on("storage.k8s.io", "storageclasses", "create get list watch"),
+        _on("core", "nodes", "get list watch"),
+    ),
     "ttl-after-finished-controller": (_on("batch", "jobs", "delete get list watch"),),
     "certificate-controller": (
         _on("certificates.k8s.io", "certificatesigningrequests certificatesigningrequests/approval "
@@ -254,6 +273,7 @@ _GROUP_BINDINGS = {
 }
 _USER_BINDINGS = {
     "system:node-proxier": "system:kube-proxy",
+    "kubeglass:simulated-kubelets": "kubeglass:simulated-kubelets",
     MANAGER: MANAGER,
     SCHEDULER: SCHEDULER,
 }

@@ -49,7 +49,7 @@ class Cluster:
         async def written(pod: PodInfo, node_name: str) -> Status:
             return Status()
 
-        async def provisioned(claim: Any, node_name: str) -> str:
+        async def bound(claim: Any, node_name: str, volume: Any) -> str:
             return ""
 
         around = Surroundings(
@@ -58,7 +58,11 @@ class Cluster:
             lambda pod: self.selector,
             lambda: self.budgets,
             VolumeSources(
-                lambda ns, name: self.claims.get((ns, name)), self.volumes.get, self.classes.get, provisioned
+                lambda ns, name: self.claims.get((ns, name)),
+                self.volumes.get,
+                lambda: list(self.volumes.values()),
+                self.classes.get,
+                bound,
             ),
             written,
         )

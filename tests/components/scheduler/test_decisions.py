@@ -301,7 +301,8 @@ def test_claims_must_exist_and_be_bound(cluster: Cluster) -> None:
     assert cluster.place(pod("p", volumes=CLAIMED)).startswith(
         "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
     )
-    cluster.classes["fast"] = decode(StorageClass, {"volumeBindingMode": "WaitForFirstConsumer"})
+    fast = {"volumeBindingMode": "WaitForFirstConsumer", "provisioner": "example.com/fast"}
+    cluster.classes["fast"] = decode(StorageClass, fast)
     assert cluster.place(pod("p", volumes=CLAIMED)) == "a"
 
 
@@ -322,6 +323,34 @@ def test_bound_volumes_pin_their_pod(cluster: Cluster) -> None:
     assert cluster.place(pod("q", volumes=CLAIMED)).startswith(
         "0/2 nodes are available: 1 node(s) had volume node affinity conflict, 1 node(s) were unschedulable."
     )
+
+
+def test_waiting_claims_find_their_volumes_node(cluster: Cluster) -> None:
+    """Without a provisioner a waiting claim pulls its Pod to a node with a free volume; nowhere else will do."""
+    cluster.node("a")
+    cluster.node("b")
+    cluster.classes["disks"] = decode(
+        StorageClass,
+        {"volumeBindingMode": "WaitForFirstConsumer", "provisioner": "kubernetes.io/no-provisioner"},
+    )
+    spec = {"storageClassName": "disks", "resources": {"requests": {"storage": "1Gi"}}}
+    claim = {"metadata": {"name": "data", "namespace": "default"}, "spec": spec}
+    cluster.claims[("default", "data")] = decode(PersistentVolumeClaim, claim)
+    assert cluster.place(pod("p", volumes=CLAIMED)).startswith(
+        "0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind."
+    )
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["b"]}]}
+    disk = {
+        "metadata": {"name": "disk"},
+        "spec": {
+            "storageClassName": "disks",
+            "capacity": {"storage": "2Gi"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
+        },
+        "status": {"phase": "Available"},
+    }
+    cluster.volumes["disk"] = decode(PersistentVolume, disk)
+    assert cluster.place(pod("p", volumes=CLAIMED)) == "b"
 
 
 # -- the search -----------------------------------------------------------------------------------------------------
