@@ -12,6 +12,7 @@ MODULES: Mapping[str, str] = {
     "scheduler": "kubeglass.components.scheduler.scheduler",
     "controller-manager": "kubeglass.components.controllers.controllers",
     "kubelet": "kubeglass.components.kubelet.kubelet",
+    "simulated-kubelets": "kubeglass.components.kubelet.fleet.fleet",
     "proxy": "kubeglass.components.proxy.proxy",
     "state-metrics": "kubeglass.components.statemetrics.statemetrics",
     "collector": "kubeglass.components.cli.collector",

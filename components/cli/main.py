@@ -14,7 +14,10 @@ from kubeglass.components.cli.lookup import CommandError
 VERBS = ("up", "down", "status", "trace", "prometheus_config", "kubectl", "apf")
 """Modules of this package, each with `add_parser`; the first words of a user's day come first."""
 
-COMPONENTS = ("apiserver", "scheduler", "controller-manager", "kubelet", "proxy", "collector", "state-metrics")
+COMPONENTS = (
+    "apiserver", "scheduler", "controller-manager", "kubelet", "simulated-kubelets", "proxy", "collector",
+    "state-metrics",
+)  # fmt: skip
 
 _EPILOG = """\
 components, each with upstream's flags (kubeglass NAME --help):

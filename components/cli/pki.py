@@ -19,6 +19,7 @@ from kubeglass.components.machinery import certs
 from kubeglass.components.machinery.certs import KeyPair
 
 PROMETHEUS_USER = "prometheus"
+SIMULATED_KUBELETS = "kubeglass:simulated-kubelets"
 _SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 
 
@@ -66,6 +67,8 @@ def leaves(plan: Plan) -> Iterator[Leaf]:
     yield Leaf("scheduler", "ca", "system:kube-scheduler", (), local, server=True, client=True)
     yield Leaf("proxy", "ca", "system:kube-proxy", client=True)
     yield Leaf("state-metrics", "ca", "kubeglass:state-metrics", ("system:masters",), client=True)
+    simulated = (plan.addresses.simulated_node_ip, *local)
+    yield Leaf("simulated-kubelets", "ca", SIMULATED_KUBELETS, ("system:nodes",), simulated, server=True, client=True)
     for node in plan.nodes:
         addresses = (node, plan.node_ip(node), *local)
         yield Leaf(
@@ -75,7 +78,7 @@ def leaves(plan: Plan) -> Iterator[Leaf]:
 
 def identities(plan: Plan) -> Iterator[Identity]:
     """Every component that talks to the API server."""
-    for name in ("controller-manager", "scheduler", "proxy", "state-metrics"):
+    for name in ("controller-manager", "scheduler", "proxy", "state-metrics", "simulated-kubelets"):
         yield Identity(name, name)
     for node in plan.nodes:
         yield Identity(f"kubelet-{node}", f"kubelet-{node}")

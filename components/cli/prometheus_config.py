@@ -36,6 +36,7 @@ JOBS: Mapping[str, Job] = {
     "controller-manager": Job("kube-controller-manager", "kube-system", "kube-controller-manager", "https-metrics"),
     "scheduler": Job("kube-scheduler", "kube-system", "kube-scheduler", "https-metrics"),
     "kubelet": Job("kubelet", "kube-system", "kubelet", "https-metrics", honor_labels=True),
+    "simulated-kubelets": Job("kubeglass-simulated-kubelets", "monitoring", "kubeglass-simulated-kubelets", "metrics"),
     "proxy": Job("kube-proxy", "kube-system", "kube-proxy", "metrics", honor_labels=True),
     "state-metrics": Job("kube-state-metrics", "monitoring", "kube-state-metrics", "https-main", honor_labels=True),
     "collector": Job("kubeglass-collector", "monitoring", "kubeglass-collector", "metrics"),

@@ -20,6 +20,8 @@ from kubeglass.components.cli.plan import HOST, Plan, Process
 from kubeglass.components.cli.plan import processes as planned
 from kubeglass.components.cli.prometheus import Server, servers
 
+_NODES_NAMED = 8
+
 
 class ComponentStatus(msgspec.Struct, frozen=True):
     """One component; `pid` is 0 when it does not run."""
@@ -147,16 +149,26 @@ def text(status: Status) -> str:
     lines = [
         "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows
     ]
-    nodes = ", ".join(f"{name} {'Ready' if ready else 'NotReady'}" for name, ready in sorted(status.nodes.items()))
     lines += [
         "",
-        f"Nodes:       {nodes or 'none registered'}",
+        f"Nodes:       {_nodes_in_words(status.nodes)}",
         f"Kubeconfig:  export KUBECONFIG={status.kubeconfig}",
         f"Traces:      {status.collector.query}   (OTLP in: {status.collector.otlp_grpc})",
         f"Metrics:     {_where_metrics_are(status)}",
         f"Logs:        {status.data_dir}/logs",
     ]
     return "\n".join(lines)
+
+
+def _nodes_in_words(nodes: Mapping[str, bool]) -> str:
+    """Each node of a few; of many, how many are Ready and which are not."""
+    if not nodes:
+        return "none registered"
+    if len(nodes) <= _NODES_NAMED:
+        return ", ".join(f"{name} {'Ready' if ready else 'NotReady'}" for name, ready in sorted(nodes.items()))
+    unready = sorted(name for name, ready in nodes.items() if not ready)
+    named = ", ".join(unready[:_NODES_NAMED]) + (", …" if len(unready) > _NODES_NAMED else "")
+    return f"{len(nodes) - len(unready)} of {len(nodes)} Ready" + (f"; not: {named}" if unready else "")
 
 
 def _where_metrics_are(status: Status) -> str:

@@ -1,7 +1,8 @@
 """The loopback network's address plan: which 127.x address belongs to what, and which port is really bound.
 
 A cluster owns one slot s (0..15) of 127.0.0.0/8, so clusters live side by side on one host:
-nodes 127.(64+s).0.N, Services 127.(96+s).0.0/16, Pods 127.(128+s).N.0/24 for node N.
+nodes 127.(64+s).0.N, Services 127.(96+s).0.0/16, Pods 127.(128+s).N.0/24 for node N; Pods of simulated nodes, where
+nobody listens, come from 127.(192+4s).0.0/14, 128 addresses per node.
 ClusterIPs are therefore real addresses that the host and every Pod can reach. Pure, but for one read of /proc.
 """
 
@@ -13,6 +14,8 @@ from functools import cache
 from pathlib import Path
 
 SLOTS = 16
+MAX_SIMULATED_NODES = 2047
+_SIMULATED_POD_BITS = 7
 PORT_SHIFT = 10000
 """Added to a port that the kernel keeps for privileged users; see `host_port`."""
 
@@ -39,6 +42,17 @@ class AddressPlan:
     def pod_cidr(self, index: int) -> str:
         """The range of the Pods of node `index`."""
         return f"127.{128 + self.slot}.{index}.0/24"
+
+    def simulated_pod_cidr(self, index: int) -> str:
+        """The range of the Pods of simulated node `index` (1 to MAX_SIMULATED_NODES)."""
+        offset = index << _SIMULATED_POD_BITS
+        high, middle, low = 192 + 4 * self.slot + (offset >> 16), offset >> 8 & 0xFF, offset & 0xFF
+        return f"127.{high}.{middle}.{low}/{32 - _SIMULATED_POD_BITS}"
+
+    @property
+    def simulated_node_ip(self) -> str:
+        """Where the process behind all simulated nodes answers."""
+        return f"127.{64 + self.slot}.255.254"
 
     @property
     def service_cidr(self) -> str:
