@@ -28,6 +28,7 @@ class KubeletConfig:
     cni_bin_dirs: tuple[Path, ...] = ()
     container_log_max_size: int = 10 * 1024 * 1024
     container_log_max_files: int = 5
+    service_logs: Mapping[str, Path] = field(default_factory=dict)
     max_pods: int = 110
     register_node: bool = True
     node_labels: Mapping[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +259,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cni-bin-dir", action="append", default=[], metavar="DIR", help="CNI plugins")
     parser.add_argument("--container-log-max-size", default="10Mi", metavar="SIZE", help="(%(default)s)")
     parser.add_argument("--container-log-max-files", type=int, default=5, metavar="N", help="(%(default)s)")
+    parser.add_argument(
+        "--service-log",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="where a service of this node logs, for log queries; repeatable",
+    )
     parser.add_argument("--max-pods", type=int, default=110, metavar="N", help="(%(default)s)")
     parser.add_argument("--node-labels", default="", metavar="K=V[,K=V]", help="labels of the node")
     parser.add_argument("--register-node", default="true", metavar="BOOL", help="(%(default)s)")
@@ -295,10 +302,19 @@ def configuration(flags: argparse.Namespace) -> KubeletConfig:
         cni_bin_dirs=tuple(map(Path, flags.cni_bin_dir)),
         container_log_max_size=max_size,
         container_log_max_files=flags.container_log_max_files,
+        service_logs=_service_logs(flags.service_log),
         max_pods=flags.max_pods,
         register_node=flags.register_node.lower() not in ("false", "0"),
         node_labels=dict(pair.split("=", 1) for pair in flags.node_labels.split(",") if "=" in pair),
     )
+
+
+def _service_logs(assignments: Sequence[str]) -> dict[str, Path]:
+    """Raises ConfigError."""
+    pairs = [assignment.partition("=") for assignment in assignments]
+    if bad := [name for name, _, path in pairs if not (name and path)]:
+        raise ConfigError(f"--service-log wants NAME=FILE, got {bad[0]!r}")
+    return {name: Path(path) for name, _, path in pairs}
 
 
 def make_runtime(config: KubeletConfig) -> Runtime:

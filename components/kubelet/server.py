@@ -7,7 +7,6 @@ subresources, as upstream's pkg/kubelet/server does.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from kubeglass.components.kubelet.cadvisor import Cadvisor
 from kubeglass.components.kubelet.channels import PROTOCOLS, Channels, Wanted, failure_status, stream
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.logs import BadLogQuery, LogQuery, read
+from kubeglass.components.kubelet.logserver import LogServer
 from kubeglass.components.kubelet.metrics import HttpMetrics
 from kubeglass.components.kubelet.observed import observe
 from kubeglass.components.kubelet.portforward import (
@@ -31,6 +31,7 @@ from kubeglass.components.kubelet.portforward import (
     forward_tunnel,
 )
 from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState, Runtime, RuntimeCallError
+from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.delegation import DelegatedAuthorizer
 from kubeglass.components.machinery.informer import Informer
@@ -115,7 +116,7 @@ class KubeletServer:
             "run": self._run,
             "stats": self._stats,
             "configz": self._configz,
-            "logs": self._node_logs,
+            "logs": LogServer(config, clock.now).answer,
         }
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
@@ -249,18 +250,6 @@ class KubeletServer:
                 }
             }
         )
-
-    async def _node_logs(self, request: web.BaseRequest, rest: tuple[str, ...]) -> web.StreamResponse:
-        """Files of the node's log folder."""
-        root = (self._config.root_dir / "log").resolve()
-        path = root.joinpath(*rest).resolve()
-        if not path.is_relative_to(root) or not path.exists():
-            raise HttpError(404, "404 page not found")
-        if path.is_file():
-            return web.Response(body=await asyncio.to_thread(path.read_bytes), content_type="text/plain")
-        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(path))
-        rows = "\n".join(f'<a href="{name}">{name}</a>' for name in names)
-        return web.Response(text=f"<pre>\n{rows}\n</pre>\n", content_type="text/html")
 
     # -- containers -----------------------------------------------------------------------------------------------
 
