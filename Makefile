@@ -6,6 +6,16 @@ BIN    := $(VENV)/bin
 PYTHON ?= python3
 STAMP  := $(VENV)/.installed
 
+# What tests run by default, and more words for pytest or for `kubeglass up`.
+TESTS  ?= tests
+ARGS   ?=
+UP     ?=
+
+# Nothing is written outside the checkout and the data dir: caches of package managers stay here too.
+export XDG_CACHE_HOME ?= $(CURDIR)/.cache
+export PIP_CACHE_DIR ?= $(CURDIR)/.cache/pip
+export npm_config_cache ?= $(CURDIR)/.cache/npm
+
 .DEFAULT_GOAL := help
 .PHONY: help up down test check bench fmt packages clean
 
@@ -27,15 +37,16 @@ packages:        ## install the real servers that tests talk to (Debian packages
 	@NO_APT=$(NO_APT) sh tests/install-servers
 
 up: $(STAMP)     ## install, boot a cluster, apply the example, print where to look
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kubeglass up --detach
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kubeglass kubectl apply -f examples/nginx-app.yaml
-	$(BIN)/kubeglass status
+	$(BIN)/kubeglass up --detach $(UP)
+	$(BIN)/kubeglass kubectl apply -f examples/nginx-app.yaml
+	$(BIN)/kubeglass kubectl rollout status deployment/my-nginx --timeout=60s
+	$(BIN)/kubeglass kubectl get pods -o wide
 
 down: $(STAMP)   ## stop the cluster that `make up` started
 	$(BIN)/kubeglass down
 
 test: $(STAMP)-dev packages ## install what the tests need and run them
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
 check: $(STAMP)-dev ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .
