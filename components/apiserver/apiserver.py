@@ -50,6 +50,7 @@ from kubeglass.components.apiserver.registry.allocation import Allocator, Servic
 from kubeglass.components.apiserver.registry.context import WriteContext
 from kubeglass.components.apiserver.registry.definitions import Definitions
 from kubeglass.components.apiserver.registry.served import ServedKinds
+from kubeglass.components.apiserver.registry.stamps import Stamps
 from kubeglass.components.apiserver.registry.store import Store
 from kubeglass.components.apiserver.registry.subresources import Subresources
 from kubeglass.components.apiserver.registry.tables import KindTables
@@ -137,7 +138,7 @@ class ApiServer:
         self._done.add("caches")
         reads = Reads(caches)
         reader = DecodedReads(reads)
-        served = ServedKinds()
+        served = ServedKinds(options.runtime_config)
         webhook_client = WebhookClient(reads, telemetry.tracer)
         webhooks = Webhooks(reader, webhook_client.call, WebhookMetrics(telemetry.metrics))
 
@@ -158,7 +159,10 @@ class ApiServer:
         admission = Chain(plugins, AdmissionMetrics(telemetry.metrics))
         ranges = ServiceRanges.of(options.service_cluster_ip_range, options.node_ports)
         show_allocations(telemetry.metrics, ranges, caches.of(kinds.SERVICE).records)
-        store = Store(backend, served, admission, Allocator(ranges, reader, AllocatorMetrics(telemetry.metrics)))
+        stamps = Stamps(telemetry.tracer.annotation)
+        store = Store(
+            backend, served, admission, Allocator(ranges, reader, AllocatorMetrics(telemetry.metrics)), stamps=stamps
+        )
         definitions = Definitions(reader, served, caches.add)
         await definitions.refresh()
 
@@ -189,7 +193,7 @@ class ApiServer:
         self.handler = chain.build(
             Parts(
                 telemetry, recorder, auth.authentication, auth.authorization, auditor, fairness.filter,
-                options.request_timeout,
+                options.request_timeout, options.tracing_trusted_groups,
             ),
             dispatcher,
         )  # fmt: skip
@@ -197,7 +201,8 @@ class ApiServer:
         group.create_task(availability.run(), name="availability of APIServices")
         async with _listening(self.handler, options, recorder, telemetry.log) as self.bound:
             address = Address(ranges.kubernetes_ip(), options.advertise_address or self.bound.host, self.bound.port)
-            bootstrap = Bootstrap(store, reads, address, options.client_ca_file, options.requestheader_client_ca_file)
+            authorities = (options.client_ca_file, options.requestheader_client_ca_file)
+            bootstrap = Bootstrap(store, reads, address, *authorities, served.builtin)
             await bootstrap.run()
             self._done.add("bootstrap")
             upkeep = Upkeep(
@@ -206,7 +211,7 @@ class ApiServer:
             group.create_task(upkeep.run(), name="store upkeep")
             cleaning = definitions.run(partial(clean_definition, store, definitions, caches.remove))
             group.create_task(cleaning, name="custom resource definitions")
-            group.create_task(fairness.run(self.client()), name="priority and fairness")
+            group.create_task(fairness.run(self.client(), caches), name="priority and fairness")
             telemetry.log.info("Serving securely", address=f"{self.bound.host}:{self.bound.port}")
             started()
             try:
@@ -295,7 +300,13 @@ def _auditor(options: Options, telemetry: Telemetry) -> Auditor:
         return Auditor(registry=telemetry.metrics)
     try:
         rules, sink = read_policy(options.audit_policy_file), _sink(options.audit_log_path)
-        return Auditor(rules, sink, telemetry.metrics, strict=options.audit_log_mode == "blocking-strict")
+        return Auditor(
+            rules,
+            sink,
+            telemetry.metrics,
+            strict=options.audit_log_mode == "blocking-strict",
+            sanitizer=telemetry.sanitizer,
+        )
     except (OSError, ValueError) as error:
         raise ConfigError(str(error)) from error
 

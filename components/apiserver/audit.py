@@ -20,7 +20,10 @@ from kubeglass.components.apiserver.metrics import AuditMetrics
 from kubeglass.components.apiserver.requestinfo import RequestInfo
 from kubeglass.components.apiserver.wire import Handler, Request, Response, text_response
 from kubeglass.components.machinery import clock
+from kubeglass.logging.sanitize import Sanitizer
 from kubeglass.telemetry.metrics.registry import Registry
+from kubeglass.telemetry.tracing.context import format_traceparent
+from kubeglass.telemetry.tracing.tracer import ANNOTATION
 
 LEVELS = ("None", "Metadata", "Request", "RequestResponse")
 MODES = ("blocking", "blocking-strict")
@@ -121,8 +124,10 @@ class Auditor:
         sink: IO[bytes] | None = None,
         registry: Registry | None = None,
         strict: bool = False,
+        sanitizer: Sanitizer | None = None,
     ) -> None:
         self._rules = rules
+        self._sanitizer = sanitizer or Sanitizer()
         self._sink = sink
         self._strict = strict
         self._metrics = AuditMetrics(registry or Registry())
@@ -146,6 +151,8 @@ class Auditor:
         if rule is None or level == "None":
             return await inner(request)
         received = clock.now_micro()
+        if request.trace is not None and request.trace.sampled:
+            self.annotate(request, ANNOTATION, format_traceparent(request.trace))
         event = self._event(request, caller, level, received)
         if not self._write(rule, {**event, "stage": "RequestReceived"}) and self._strict:
             return self._refuse(request)
@@ -159,9 +166,9 @@ class Auditor:
         done: dict[str, Any] = {**event, "stage": "ResponseComplete", "stageTimestamp": clock.now_micro()}
         done["responseStatus"] = {"metadata": {}, "code": response.status}
         if LEVELS.index(level) >= LEVELS.index("Request"):
-            _attach(done, "requestObject", request.read_body)
+            self._attach(done, "requestObject", request.read_body, request.info)
         if level == "RequestResponse" and not response.sent:
-            _attach(done, "responseObject", response.body)
+            self._attach(done, "responseObject", response.body, request.info)
         self._write(rule, done)
         return response
 
@@ -193,13 +200,22 @@ class Auditor:
         text = f'Internal Server Error: "{escape(request.uri)}": failed to store audit event\n'
         return text_response(text, 500)
 
+    def _attach(self, event: dict[str, Any], key: str, body: bytes, info: RequestInfo) -> None:
+        """A body as the object it is, what is secret in it replaced; what is no JSON stays out."""
+        try:
+            obj = msgspec.json.decode(body) if body[:1] in (b"{", b"[") else None
+        except msgspec.DecodeError:
+            return
+        if obj is not None:
+            event[key] = self._sanitizer.object(obj, "Secret" if info.resource == "secrets" else "")
+
     def _write(self, rule: Rule, event: Mapping[str, Any]) -> bool:
         """Whether the event was written, or need not be."""
         if self._sink is None or event["stage"] in rule.omit_stages:
             return True
         self._metrics.audit_event_total.inc()
         try:
-            self._sink.write(msgspec.json.encode(event) + b"\n")
+            self._sink.write(msgspec.json.encode(self._sanitizer.value(event)) + b"\n")
             self._sink.flush()
         except OSError:
             self._metrics.audit_error_total.labels("log").inc()
@@ -214,8 +230,3 @@ def _user(user: UserInfo) -> dict[str, Any]:
     if user.extra:
         shown["extra"] = {key: list(values) for key, values in user.extra.items()}
     return shown
-
-
-def _attach(event: dict[str, Any], key: str, body: bytes) -> None:
-    if body[:1] == b"{":
-        event[key] = msgspec.Raw(body.strip())

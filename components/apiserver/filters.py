@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from kubeglass.components.api.errors import BadRequest, InternalError, Timeout, Unauthorized
 from kubeglass.components.api.user import SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS_GROUP, UserInfo
-from kubeglass.components.apiserver import requestinfo
+from kubeglass.components.apiserver import requestinfo, requestspan
 from kubeglass.components.apiserver.audit import Auditor
 from kubeglass.components.apiserver.auth.authenticators import (
     Authentication,
@@ -27,17 +29,16 @@ from kubeglass.components.apiserver.auth.authenticators import (
 from kubeglass.components.apiserver.auth.authorizers import Attributes, Authorization, forbidden
 from kubeglass.components.apiserver.auth.metrics import AuthenticationMetrics
 from kubeglass.components.apiserver.measure import RequestRecorder, reported_verb
-from kubeglass.components.apiserver.requestinfo import RequestInfo
 from kubeglass.components.apiserver.wire import ANONYMOUS, Filter, Handler, Request, Response, error_response
 from kubeglass.components.machinery import clock
+from kubeglass.logging import httplog
 from kubeglass.logging.goduration import parse_duration
+from kubeglass.logging.goquote import quote
 from kubeglass.logging.values import Duration
 from kubeglass.telemetry import Telemetry
-from kubeglass.telemetry.tracing import causality
-from kubeglass.telemetry.tracing.context import extract
-from kubeglass.telemetry.tracing.tracer import SERVER
+from kubeglass.telemetry.tracing.causality import TRUSTED_GROUPS
+from kubeglass.telemetry.tracing.tracer import use
 
-_REQUEST_SCOPE = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 _AUDIT_ID_MAX = 64
 _KNOWN_USERS = frozenset({"admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default"})
 
@@ -53,11 +54,12 @@ class Parts:
     auditor: Auditor
     flow_control: Filter | None = None
     request_timeout_seconds: float = 60.0
+    trace_trusted_groups: Collection[str] = TRUSTED_GROUPS
 
 
 def panic_recovery(parts: Parts) -> Filter:
     """Whatever happens inside, the client gets an answer, and every answer has the audit id."""
-    log = parts.telemetry.log
+    log, clean = parts.telemetry.log, parts.telemetry.sanitizer.body
 
     async def answer(request: Request, inner: Handler) -> Response:
         request.audit_id = request.headers.get("Audit-Id", "")[:_AUDIT_ID_MAX] or str(uuid.uuid4())
@@ -72,6 +74,8 @@ def panic_recovery(parts: Parts) -> Filter:
             log.error(error, "apiserver panic'd on request", method=request.method, URI=request.uri,
                       **{"audit-ID": request.audit_id})  # fmt: skip
             response = error_response(InternalError(f"Internal error occurred: {error}"))
+        if response.status >= 400 and response.body:
+            response.body = clean(response.body)  # errors echo what they were sent
         return response
 
     return answer
@@ -95,29 +99,18 @@ def access_log(parts: Parts) -> Filter | None:
     log = parts.telemetry.log
 
     async def write(request: Request, inner: Handler) -> Response:
-        if not log.v(3):
+        if not log.v(httplog.LEVEL):
             return await inner(request)
         response: Response | None = None
         try:
             response = await inner(request)
             return response
+        except Exception as error:
+            request.failure = error
+            raise
         finally:
-            outcome: dict[str, object] = {"resp": response.status if response else request.streamed_status}
-            if response and response.hijacked:
-                outcome = {"hijacked": True}
-            elif response and response.status >= 500:
-                outcome["addedInfo"] = f"\nlogging error output: {response.body.decode(errors='replace')!r}\n"
-            values: dict[str, object] = {
-                "verb": _logged_verb(request),
-                "URI": request.uri,
-                "latency": Duration.of_seconds(time.monotonic() - request.received),
-                "userAgent": request.headers.get("User-Agent", ""),
-                "audit-ID": request.audit_id,
-                "srcIP": request.peer,
-                **request.log_values,
-                **outcome,
-            }
-            log.v(3).info("HTTP", **values)
+            with use(request.trace) if request.trace else nullcontext():
+                log.v(httplog.LEVEL).info(httplog.MESSAGE, **_access_values(request, response))
 
     return write
 
@@ -171,37 +164,8 @@ def authentication(parts: Parts) -> Filter:
 
 
 def tracing(parts: Parts) -> Filter:
-    """The request span. Trusted callers' traces go on here, others' are linked."""
-    tracer = parts.telemetry.tracer.named(_REQUEST_SCOPE)
-    inside = parts.telemetry.tracer
-
-    async def trace(request: Request, inner: Handler) -> Response:
-        remote = extract(request.headers)
-        if not tracer.enabled:
-            if remote is None:
-                return await inner(request)
-            with tracer.span("", parent=remote):
-                return await inner(request)
-        parent, links = causality.inbound(remote, request.user.groups)
-        with tracer.span(
-            span_name(request.method, request.info),
-            kind=SERVER,
-            parent=parent,
-            links=links,
-            start_ns=request.received_ns or None,
-            attributes=_span_attributes(request),
-        ) as span:
-            if request.authenticated_ns:
-                began, ended = request.authenticated_ns
-                inside.span("authentication", start_ns=began).end(ended)
-            response = await inner(request)
-            span.set("http.response.status_code", response.status)
-            span.set("http.response.body.size", response.body_size)
-            if response.status >= 500:
-                span.error("")
-            return response
-
-    return trace
+    """The request span; see requestspan.py."""
+    return requestspan.tracing(parts.telemetry.tracer, parts.trace_trusted_groups)
 
 
 def audit(parts: Parts) -> Filter | None:
@@ -253,17 +217,6 @@ def authorization(parts: Parts) -> Filter:
     return decide
 
 
-def span_name(method: str, info: RequestInfo) -> str:
-    """`GET /api/v1/namespaces/{:namespace}/pods/{:name}/log`; only the method for other paths."""
-    if not info.is_resource:
-        return method
-    parts = [info.api_prefix, *filter(None, (info.group,)), info.version]
-    if info.namespace:
-        parts += ["namespaces", "{:namespace}"]
-    parts += [info.resource, *(["{:name}"] if info.name else []), *filter(None, (info.subresource,))]
-    return f"{method} /" + "/".join(parts)
-
-
 async def _pass(request: Request, inner: Handler) -> Response:
     return await inner(request)
 
@@ -280,30 +233,35 @@ def _logged_verb(request: Request) -> str:
     return request.info.verb.upper() if not request.info.is_resource else reported_verb(request)
 
 
+def _access_values(request: Request, response: Response | None) -> dict[str, object]:
+    """What the access log says of a request, in upstream's order."""
+    status = response.status if response else request.streamed_status
+    failed = httplog.has_stack(status) and not (response and response.hijacked)
+    said = response.body.decode(errors="replace") if failed and response else ""
+    return httplog.request_values(
+        verb=_logged_verb(request),
+        uri=request.uri,
+        latency=Duration.of_seconds(time.monotonic() - request.received),
+        user_agent=request.headers.get("User-Agent", ""),
+        audit_id=request.audit_id,
+        source=request.peer,
+        added=request.log_values.items(),
+        status=status,
+        hijacked=bool(response and response.hijacked),
+        status_stack=_stack(request.failure) if failed else "",
+        added_info=f"\nlogging error output: {quote(said)}\n" if said else "",
+    )
+
+
+def _stack(error: BaseException | None) -> str:
+    """How the handler came to fail."""
+    return "\n" + "".join(traceback.format_exception(error)) if error is not None else ""
+
+
 def _compressed(username: str) -> str:
     if username in _KNOWN_USERS:
         return username
     return "email_id" if "@" in username else "other"
-
-
-def _span_attributes(request: Request) -> dict[str, object]:
-    address, _, port = request.peer.rpartition(":")
-    server, _, server_port = request.host.rpartition(":")
-    return {
-        "server.address": server or request.host,
-        "server.port": int(server_port) if server_port.isdigit() else 443,
-        "http.request.method": request.method,
-        "url.scheme": "https",
-        "url.path": request.path,
-        "network.peer.address": address,
-        "network.peer.port": int(port) if port.isdigit() else 0,
-        "client.address": address,
-        "user_agent.original": request.headers.get("User-Agent", ""),
-        "network.protocol.version": "1.1",
-        "http.request.body.size": int(request.headers.get("Content-Length", "0") or 0),
-        "http.target": request.uri,
-        "audit-id": request.audit_id,
-    }
 
 
 def _impersonate_headers(request: Request) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kubeglass.components.apiserver.audit import MODES
 from kubeglass.components.machinery.process import ConfigError, seconds
+from kubeglass.telemetry.tracing.causality import TRUSTED_GROUPS
 
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 
@@ -60,6 +61,7 @@ class Options:
     runtime_config: tuple[str, ...] = field(default=())
     enable_admission_plugins: tuple[str, ...] = ()
     disable_admission_plugins: tuple[str, ...] = ()
+    tracing_trusted_groups: tuple[str, ...] = tuple(sorted(TRUSTED_GROUPS))
     default_not_ready_toleration_seconds: int = 300
     default_unreachable_toleration_seconds: int = 300
 
@@ -156,6 +158,7 @@ _FLAGS: Sequence[tuple[str, str, str]] = (
     ("runtime-config", "API=BOOL,…", "turn API versions on or off, as in flowcontrol.apiserver.k8s.io/v1beta1=true"),
     ("enable-admission-plugins", "NAME,…", "plugins to run besides the default ones"),
     ("disable-admission-plugins", "NAME,…", "default plugins not to run"),
+    ("tracing-trusted-groups", "GROUP,…", "groups whose traceparent is a parent; others' is a link"),
     ("default-not-ready-toleration-seconds", "SECONDS", "how long Pods stay on a node that is not ready"),
     ("default-unreachable-toleration-seconds", "SECONDS", "how long Pods stay on an unreachable node"),
 )

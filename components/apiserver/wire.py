@@ -116,6 +116,8 @@ class Request:
     """The status of a streamed answer once it has begun."""
     pause: Pause = breathe
     """To be awaited before each step of long work; flow control decides whose step is next."""
+    failure: BaseException | None = None
+    """What went wrong inside, for the access log."""
     not_counted_seconds: float = 0.0
     """Time spent in webhooks and in the queue, which the SLI duration leaves out."""
     _query: dict[str, list[str]] | None = None

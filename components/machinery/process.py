@@ -39,6 +39,7 @@ from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.metrics.selfmetrics import Build, describe_build, describe_features, describe_version
 from kubeglass.telemetry.pages import Pages
 from kubeglass.telemetry.tracing import setup as tracing_setup
+from kubeglass.telemetry.tracing.tracer import ANNOTATION
 from kubeglass.telemetry.zpages import About
 
 Started = Callable[[], None]
@@ -162,6 +163,12 @@ def parser_of(spec: ComponentSpec) -> argparse.ArgumentParser:
         _add_leader_flags(parser)
     tracing = parser.add_argument_group("traces flags")
     tracing.add_argument("--tracing-config-file", metavar="FILE", default="", help="a TracingConfiguration")
+    tracing.add_argument(
+        "--tracing-annotation-key",
+        metavar="KEY",
+        default=ANNOTATION,
+        help="annotation by which objects carry the trace of their change; empty: they carry none (%(default)s)",
+    )
     logs.add_flags(parser)
     metrics_options.add_flags(parser)
     features.add_flags(parser)
@@ -282,7 +289,9 @@ def build_context(spec: ComponentSpec, flags: argparse.Namespace) -> Context:
     registry = _registry(spec, flags, chosen, log)
     process_log.show(registry)
     instance = {"service.instance.id": f"{spec.binary}-{socket.gethostname()}"}
-    tracer = tracing_setup.build_tracer(service, tracing, instance, log, registry, clean=sanitizer.pair)
+    tracer = tracing_setup.build_tracer(
+        service, tracing, instance, log, registry, clean=sanitizer.pair, annotation=flags.tracing_annotation_key
+    )
     telemetry = Telemetry(log=log, metrics=registry, tracer=tracer, health=Health(), sanitizer=sanitizer)
     return Context(flags, telemetry, spec, verbosity, process_log)
 

@@ -46,7 +46,7 @@ class CounterChild:
         if amount < 0:
             raise ValueError("counter cannot decrease in value")
         self.value += amount
-        if (span := active.get()) is not None and span.context.sampled:
+        if (span := active.get()) is not None and span.context.sampled and not span.tentative:
             self.exemplar = Exemplar(span.context, amount, time.time())
 
     def reset(self) -> None:
@@ -90,7 +90,7 @@ class HistogramChild:
         index = bisect_left(self.bounds, value) if value == value else -1
         self.counts[index] += 1
         self.sum += value
-        if (span := active.get()) is not None and span.context.sampled:
+        if (span := active.get()) is not None and span.context.sampled and not span.tentative:
             self._remember(index, Exemplar(span.context, value, time.time()))
 
     @property

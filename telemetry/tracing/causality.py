@@ -3,7 +3,7 @@
 A write that changes desired state is stamped with its context; whoever reacts asks `Causes` how its span belongs:
     first reaction to a new generation           a child of the write
     more reactions until the object is settled   children too: a rollout is many steps of one change
-    a later cause of the same generation         a new trace with a link to it
+    a later cause of the same generation         a child if it is a step of the same trace, else a new trace with a link
     settled, resynced, or long ago               nothing: old traces do not grow
 The annotation is that of KEP-5915. Which inbound contexts may become parents is upstream's rule since v1.33.
 """
@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
 
 from kubeglass.telemetry.tracing.context import SpanContext, format_traceparent, parse_traceparent
-from kubeglass.telemetry.tracing.tracer import Link
+from kubeglass.telemetry.tracing.tracer import ANNOTATION, Link
 
-ANNOTATION = "tracing.k8s.io/traceparent"
 TRUSTED_GROUPS = frozenset({"system:masters", "system:monitoring"})
+WINDOW_SECONDS = 600.0
+"""How long a change that does not settle goes on growing its trace."""
 
 
 def stamp(annotations: Mapping[str, str] | None, context: SpanContext | None, key: str = ANNOTATION) -> dict[str, str]:
@@ -44,15 +46,11 @@ def supplied(stored: Any, written: Any, key: str = ANNOTATION) -> SpanContext | 
     return None if new is None or same_span(new, cause_of(stored, key)) else new
 
 
-def inbound(
-    context: SpanContext | None, groups: Collection[str], trusted: frozenset[str] = TRUSTED_GROUPS
-) -> tuple[SpanContext | None, tuple[Link, ...]]:
-    """(parent, links) of a request span: the caller's context is a parent for trusted groups, else only a link."""
+def inbound(context: SpanContext | None, *, trusted: bool) -> tuple[SpanContext | None, tuple[Link, ...]]:
+    """(parent, links) of a request span: a trusted caller's context is the parent, another's only a link."""
     if context is None:
         return None, ()
-    if trusted.isdisjoint(groups):
-        return None, (Link(context),)
-    return context, ()
+    return (context, ()) if trusted else (None, (Link(context),))
 
 
 def same_span(one: SpanContext | None, other: SpanContext | None) -> bool:
@@ -60,6 +58,11 @@ def same_span(one: SpanContext | None, other: SpanContext | None) -> bool:
     return one is other or (
         one is not None and other is not None and (one.trace_id, one.span_id) == (other.trace_id, other.span_id)
     )
+
+
+def same_stamp(one: Any, other: Any, key: str = ANNOTATION) -> bool:
+    """Whether two versions of an object's metadata follow the same change."""
+    return same_span(cause_of(one, key), cause_of(other, key))
 
 
 class Reaction(msgspec.Struct, frozen=True):
@@ -89,10 +92,39 @@ class _Seen(msgspec.Struct):
     settled: bool
 
 
+class Trigger(msgspec.Struct, frozen=True):
+    """Why something is being looked at: the reaction to the change of one object (`about`: its key), and since when."""
+
+    reaction: Reaction
+    about: str
+    since: float
+
+
+triggered_by: ContextVar[Trigger | None] = ContextVar("kubeglass_triggered_by", default=None)
+"""Set while a change is told to those who follow an object; queues note it, so that work knows its cause."""
+
+
+def merged(triggers: Collection[Trigger], about: str, now: float, window_seconds: float = WINDOW_SECONDS) -> Reaction:
+    """One reaction to several triggers: the newest of the object itself, else the newest, is the parent."""
+    fresh = [trigger for trigger in triggers if now - trigger.since <= window_seconds]
+    ranked = sorted(fresh, key=lambda trigger: trigger.about == about)  # stable: the newest of its class stays last
+    contexts: list[SpanContext] = []
+    parent: SpanContext | None = None
+    for trigger in reversed(ranked):
+        if parent is None:
+            parent = trigger.reaction.parent
+        contexts += [*([trigger.reaction.parent] if trigger.reaction.parent else []), *trigger.reaction.links]
+    links: list[SpanContext] = []
+    for context in contexts:
+        if not any(same_span(context, other) for other in (parent, *links)):
+            links.append(context)
+    return Reaction(parent, tuple(links)) if parent or links else NO_CAUSE
+
+
 class Causes:
     """What one component has already reacted to, per object uid. Bounded: the least recently seen uid is forgotten."""
 
-    def __init__(self, key: str = ANNOTATION, *, window_seconds: float = 600.0, capacity: int = 16384) -> None:
+    def __init__(self, key: str = ANNOTATION, *, window_seconds: float = WINDOW_SECONDS, capacity: int = 16384) -> None:
         self.key = key
         self._window = window_seconds
         self._capacity = capacity
@@ -124,8 +156,11 @@ class Causes:
         if cause is None:
             return NO_CAUSE
         if not same_span(cause, seen.cause):
+            step = seen.cause is not None and cause.trace_id == seen.cause.trace_id
             seen.cause = cause
-            return Reaction(None, (cause, *merged))
+            if not step:
+                return Reaction(None, (cause, *merged))
+            seen.settled = False
         seen.settled = seen.settled or settled
         over = seen.settled or now - seen.since > self._window
         return NO_CAUSE if over else Reaction(cause)

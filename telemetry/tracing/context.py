@@ -58,9 +58,12 @@ active: ContextVar[Span | None] = ContextVar("kubeglass_active_span", default=No
 
 
 def current_context() -> SpanContext | None:
-    """The context of the active span, None outside any."""
+    """The context of the active span, to be handed on; None outside any."""
     span = active.get()
-    return None if span is None else span.context
+    if span is None:
+        return None
+    span.keep()
+    return span.context
 
 
 def parse_traceparent(value: str) -> SpanContext | None:

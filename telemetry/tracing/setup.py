@@ -19,7 +19,7 @@ from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing import encode
 from kubeglass.telemetry.tracing.exporter import Exporter, ExportOptions
 from kubeglass.telemetry.tracing.metrics import ExporterMetrics
-from kubeglass.telemetry.tracing.tracer import Scope, Tracer
+from kubeglass.telemetry.tracing.tracer import ANNOTATION, Scope, Tracer
 from kubeglass.telemetry.tracing.transport import TRACES, GrpcTransport, HttpTransport, Signal, Transport
 
 GROUP = "apiserver.config.k8s.io"
@@ -91,6 +91,7 @@ def build_tracer(
     *,
     clean: encode.Clean = encode.as_is,
     environ: Mapping[str, str] = os.environ,
+    annotation: str = ANNOTATION,
 ) -> Tracer:
     """The tracer of one component. `clean` is the log sanitizer's `pair`; nothing connects before `tracer.run`."""
     if config is None:
@@ -106,7 +107,7 @@ def build_tracer(
         clean,
     )
     fraction = (config.sampling_rate_per_million or 0) / _MILLION
-    return Tracer(exporter, fraction=fraction, scope=Scope(f"kubeglass/{service_name}"))
+    return Tracer(exporter, fraction=fraction, scope=Scope(f"kubeglass/{service_name}"), annotation=annotation)
 
 
 def export_options(environ: Mapping[str, str]) -> ExportOptions:

@@ -1,7 +1,7 @@
 """Tracer and Span: what components call to say what they are doing.
 
 A span that is not sampled, and every span of a tracer that is off, costs almost nothing and still hands its context on.
-Ended spans go to a sink (exporter.py); encoding, sanitizing and sending happen there, never in the caller's time.
+Ended spans go to a sink (exporter.py), which encodes and sanitizes them at once and sends them later.
 The sampler is the SDK's ParentBased(TraceIdRatioBased) with Go's decision rule.
 """
 
@@ -27,6 +27,9 @@ ATTRIBUTE_LIMIT = EVENT_LIMIT = LINK_LIMIT = 128
 
 CURRENT = SpanContext(0, 0)
 """Default of `parent`: the active span. None asks for a new trace."""
+
+ANNOTATION = "tracing.k8s.io/traceparent"
+"""The annotation of KEP-5915, by which an object carries the context of its change."""
 
 Attributes = Mapping[str, Any]
 
@@ -72,6 +75,8 @@ class Span:
     __slots__ = ("_log_token", "_token", "context")
 
     context: SpanContext
+    tentative = False
+    """Whether the span may still turn out never to have been; nothing may point at it before `keep`."""
 
     def __init__(self, context: SpanContext) -> None:
         self.context = context
@@ -113,6 +118,9 @@ class Span:
 
     def discard(self) -> None:
         """Finish without telling anyone: it turned out that nothing was done."""
+
+    def keep(self) -> None:
+        """Something points at the span (a child, a header, an annotation): it is tentative no more."""
 
     def __enter__(self) -> Span:
         self._token: Token[Span | None] = active.set(self)
@@ -172,6 +180,7 @@ class RecordedSpan(Span):
         "scope",
         "start_ns",
         "status",
+        "tentative",
     )
 
     def __init__(
@@ -198,6 +207,7 @@ class RecordedSpan(Span):
         self.message = ""
         self.dropped_attributes = self.dropped_events = self.dropped_links = 0
         self.scope = scope
+        self.tentative = False
         self._sink = sink
 
     @property
@@ -249,7 +259,7 @@ class RecordedSpan(Span):
 
     def error(self, message: str) -> None:
         if self.status != OK and not self.end_ns:
-            self.status, self.message = ERROR, message
+            self.status, self.message, self.tentative = ERROR, message, False
 
     def ok(self) -> None:
         if not self.end_ns:
@@ -259,10 +269,14 @@ class RecordedSpan(Span):
         if self.end_ns:
             return
         self.end_ns = max(end_ns or time.time_ns(), self.start_ns)
-        self._sink.offer(self)
+        if not self.tentative:
+            self._sink.offer(self)
 
     def discard(self) -> None:
         self.end_ns = self.end_ns or time.time_ns()
+
+    def keep(self) -> None:
+        self.tentative = False
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         correlation.current.reset(self._log_token)
@@ -278,9 +292,10 @@ class Tracer:
     """Makes the spans of one component, in one scope.
 
     `fraction` of the new traces is sampled, children follow their parent. Without a sink the tracer is off.
+    `annotation` is the key under which objects carry the context of their change; "" when they carry none.
     """
 
-    __slots__ = ("_bits", "_bound", "scope", "sink")
+    __slots__ = ("_bits", "_bound", "annotation", "scope", "sink")
 
     def __init__(
         self,
@@ -289,8 +304,10 @@ class Tracer:
         fraction: float = 1.0,
         scope: Scope = Scope("kubeglass"),
         bits: Callable[[int], int] = random.getrandbits,
+        annotation: str = ANNOTATION,
     ) -> None:
         self.sink = sink
+        self.annotation = annotation if sink is not None else ""
         self.scope = scope
         self._bound = int(fraction * (1 << 63))
         self._bits = bits
@@ -302,7 +319,7 @@ class Tracer:
 
     def named(self, scope: str, version: str = "") -> Tracer:
         """The same tracer for another instrumentation scope."""
-        other = Tracer(self.sink, scope=Scope(scope, version), bits=self._bits)
+        other = Tracer(self.sink, scope=Scope(scope, version), bits=self._bits, annotation=self.annotation)
         other._bound = self._bound
         return other
 
@@ -316,10 +333,12 @@ class Tracer:
         links: Sequence[Link | SpanContext] = (),
         start_ns: int | None = None,
         sampled: bool | None = None,
+        tentative: bool = False,
     ) -> Span:
         """A started span. `with` activates it and ends it, recording an exception as Error; else call `end`.
 
-        `sampled` overrides the sampler, for spans whose cause is a link (see causality.py).
+        `sampled` overrides the sampler, for spans whose cause is a link (see causality.py). A `tentative` span is
+        recorded only if it fails or something comes to point at it: what did nothing leaves no span.
         """
         sink = self.sink
         if sink is None:
@@ -339,6 +358,7 @@ class Tracer:
             self.scope,
             sink,
         )
+        span.tentative = tentative
         for link in links:
             if isinstance(link, Link):
                 span.link(link.context, link.attributes)
@@ -391,5 +411,19 @@ def current_span() -> Span:
 @contextmanager
 def use(context: SpanContext) -> Iterator[None]:
     """Act in `context` without a span of one's own: what starts inside is its child, headers carry it on."""
+    with Span(context):
+        yield
+
+
+def leave() -> None:
+    """Belong to no span from here on: for tasks that outlive the moment they were started in."""
+    active.set(None)
+    correlation.current.set(None)
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Act without leaving spans here or at whoever is called: for telemetry's own errands, such as writing Events."""
+    context = SpanContext(random.getrandbits(128) or 1, random.getrandbits(64) or 1, sampled=False)
     with Span(context):
         yield

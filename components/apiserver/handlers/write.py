@@ -19,7 +19,7 @@ from kubeglass.components.apiserver.handlers import bodies, options
 from kubeglass.components.apiserver.handlers.options import integer
 from kubeglass.components.apiserver.handlers.read import ONE, Forms, handler_attributes, rendered
 from kubeglass.components.apiserver.measure import RequestRecorder
-from kubeglass.components.apiserver.registry import patching
+from kubeglass.components.apiserver.registry import patching, receiving
 from kubeglass.components.apiserver.registry.context import DeleteOptions, FieldValidation, WriteContext
 from kubeglass.components.apiserver.registry.served import ServedKinds
 from kubeglass.components.apiserver.registry.store import Store
@@ -211,6 +211,8 @@ def write_context(
         applying=applying,
         warnings=request.warnings,
         annotations=request.annotations,
+        trace=request.trace,
+        trusted=request.trusted,
     )
 
 
@@ -275,7 +277,7 @@ def document_of(body: bytes, *, yaml_too: bool) -> Any:
             try:
                 return yaml.load(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
             except yaml.YAMLError as problem:
-                raise BadRequest(f"error decoding YAML: {problem}") from problem
+                raise BadRequest(f"error decoding YAML: {receiving.yaml_problem(problem)}") from problem
         raise BadRequest(f"error decoding patch: {error}") from error
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kubeglass.components.api.user import UserInfo
+from kubeglass.telemetry.tracing.context import SpanContext
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 
@@ -23,6 +24,10 @@ class WriteContext:
     field_validation: FieldValidation = "Warn"
     warnings: list[str] = field(default_factory=list)
     annotations: MutableMapping[str, str] = field(default_factory=dict)
+    trace: SpanContext | None = None
+    """The request's span: what the written object is stamped with."""
+    trusted: bool = False
+    """Whether a stamp that the writer hands on itself is believed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,14 @@ from kubeglass.components.api import conversion, defaults, errors, validation
 from kubeglass.components.api.errors import BadRequest, Cause
 from kubeglass.components.api.kinds import LEASE, POD_DISRUPTION_BUDGET, Kind
 from kubeglass.components.api.patch.apply import Manager, track
+from kubeglass.components.api.semantics import about
 from kubeglass.components.apiserver.admission.chain import Attributes, Chain, Operation
 from kubeglass.components.apiserver.admission.reader import decoded, encoded
 from kubeglass.components.apiserver.registry import deletion, receiving, rules, strategies
 from kubeglass.components.apiserver.registry.allocation import Allocator
 from kubeglass.components.apiserver.registry.context import DeleteOptions, WriteContext
 from kubeglass.components.apiserver.registry.served import ServedKinds
+from kubeglass.components.apiserver.registry.stamps import Stamps
 from kubeglass.components.apiserver.storage.backend import (
     Backend,
     Entry,
@@ -32,6 +34,7 @@ from kubeglass.components.apiserver.storage.backend import (
     with_resource_version,
 )
 from kubeglass.components.machinery import clock
+from kubeglass.telemetry.tracing.tracer import current_span
 
 Object = dict[str, Any]
 Change = Callable[[Object | None], Object]
@@ -53,12 +56,14 @@ class Store:
         admission: Chain,
         allocator: Allocator,
         now: Callable[[], float] = clock.now,
+        stamps: Stamps = Stamps(),
     ) -> None:
         self._backend = backend
         self._served = served
         self._admission = admission
         self._allocator = allocator
         self._now = now
+        self._stamps = stamps
 
     # -- create -----------------------------------------------------------------------------------------------------
 
@@ -79,6 +84,7 @@ class Store:
                     raise errors.already_exists(kind.plural, kind.group, name) from error
 
     async def _create_once(self, context: WriteContext, kind: Kind, obj: Object) -> bytes:
+        handed = self._stamps.taken(context, kind, obj, None)
         attributes = self._attributes(context, kind, "CREATE", obj, None)
         await self._admission.admit(attributes)
         obj = self._readmitted(kind, attributes.obj, obj)
@@ -87,6 +93,8 @@ class Store:
         attributes.obj, attributes.name = obj, obj["metadata"].get("name", "")
         strategies.prepare_create(kind, obj, context.user, now)
         rules.after_create(kind, obj, context, now)
+        self._stamps.stamp(context, kind, obj, None, handed)
+        _tell(kind, obj)
         async with self._allocator.claim(kind, obj, None) as causes:
             self._refuse(kind, obj, [*causes, *validation.created(kind, obj), *rules.validate(self._served, kind, obj)])
             await self._admission.validate(attributes)
@@ -142,11 +150,14 @@ class Store:
         self._check_preconditions(kind, new, old)
         now = self._now()
         _keep_metadata(new["metadata"], old["metadata"])
+        handed = self._stamps.taken(context, kind, new, old)
         rules.restrict(kind, subresource, new, old, now)
         new = self._tracked(context, kind, new, old, subresource, now)
         attributes = self._attributes(context, kind, "UPDATE", new, old, subresource)
         await self._admission.admit(attributes)
         new = self._readmitted(kind, attributes.obj, new)
+        if subresource != "status":
+            self._stamps.stamp(context, kind, new, old, handed)
         attributes.obj = new
         async with self._allocator.claim(kind, new, old) as causes:
             if not subresource:
@@ -198,6 +209,7 @@ class Store:
             return _shown(kind, entry.value, revision), True
         if verdict.obj is None or context.dry_run:
             return _shown(kind, entry.value, entry.revision), False
+        self._stamps.stamp(context, kind, verdict.obj, old)
         value = encoded(verdict.obj, kind)
         revision = await self._backend.update(entry.key, value, entry.revision)
         return _shown(kind, value, revision), False
@@ -288,6 +300,13 @@ class Store:
             raise errors.conflict(kind.plural, kind.group, name, text)
         if wanted and wanted != current:
             raise errors.conflict(kind.plural, kind.group, name, MODIFIED)
+
+
+def _tell(kind: Kind, obj: Object) -> None:
+    """The active span learns whom it creates: a generated name and the uid are known only now."""
+    span, metadata = current_span(), obj["metadata"]
+    if span.recording:
+        span.update(about(kind, "", metadata["name"], metadata["uid"]))
 
 
 def _shown(kind: Kind, value: bytes, revision: int) -> bytes:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from kubeglass.components.apiserver.filters import span_name
+from kubeglass.components.apiserver.requestspan import span_name
 from kubeglass.components.apiserver.requestinfo import BadPath, parse
 
 ROWS = [

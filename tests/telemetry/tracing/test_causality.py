@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import pytest
-
 from kubeglass.telemetry.tracing import reconcile_span, stamped
 from kubeglass.telemetry.tracing.causality import (
     ANNOTATION,
@@ -45,19 +43,11 @@ def test_supplied_is_only_what_the_writer_changed() -> None:
     assert supplied(meta(WRITE), meta(WRITE)) is None is supplied(meta(WRITE), meta(None))
 
 
-@pytest.mark.parametrize(
-    ("groups", "parent"),
-    [
-        (["system:masters", "system:authenticated"], WRITE),
-        (["system:monitoring"], WRITE),
-        (["system:authenticated"], None),
-        ([], None),
-    ],
-)
-def test_trust(groups: list[str], parent: SpanContext | None) -> None:
-    """Masters and monitoring are parents, all others a link; no header is a new trace."""
-    assert inbound(WRITE, groups) == ((parent, ()) if parent else (None, (Link(WRITE),)))
-    assert inbound(None, groups) == (None, ())
+def test_trust() -> None:
+    """A trusted caller's context is the parent, another's a link; no header is a new trace."""
+    assert inbound(WRITE, trusted=True) == (WRITE, ())
+    assert inbound(WRITE, trusted=False) == (None, (Link(WRITE),))
+    assert inbound(None, trusted=True) == (None, ())
 
 
 def test_a_rollout_is_one_trace_until_settled() -> None:

@@ -1,0 +1,102 @@
+"""The request span: whose trace it belongs to, its name, and what it says. Upstream: otelhttp as "KubernetesAPI".
+
+A caller's context becomes the parent for members of the trusted groups (upstream's rule since v1.33) and for the
+cluster's own components, whose requests carry a change on; for everybody else it is a link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from kubeglass.components.api.semantics import about_resource
+from kubeglass.components.api.user import UserInfo
+from kubeglass.components.apiserver.requestinfo import RequestInfo
+from kubeglass.components.apiserver.wire import Filter, Handler, Request, Response
+from kubeglass.telemetry.tracing import causality
+from kubeglass.telemetry.tracing.causality import TRUSTED_GROUPS
+from kubeglass.telemetry.tracing.context import extract, format_traceparent
+from kubeglass.telemetry.tracing.tracer import SERVER, Tracer
+
+TRACE_HEADER = "Traceparent"
+_SCOPE = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+_COMPONENTS = frozenset({"system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy"})
+_NODES = "system:nodes"
+
+
+def trusts(user: UserInfo, groups: Collection[str] = TRUSTED_GROUPS) -> bool:
+    """Whether the context that `user` hands on, in a header or on an object, is taken as the cause."""
+    return user.name in _COMPONENTS or _NODES in user.groups or not frozenset(groups).isdisjoint(user.groups)
+
+
+def tracing(tracer: Tracer, trusted_groups: Collection[str] = TRUSTED_GROUPS) -> Filter:
+    """The filter that opens the span. Without a configuration headers only pass through."""
+    outside, inside = tracer.named(_SCOPE), tracer
+    trusted = frozenset(trusted_groups)
+
+    async def trace(request: Request, inner: Handler) -> Response:
+        remote = extract(request.headers)
+        if not tracer.enabled:
+            if remote is None:
+                return await inner(request)
+            with outside.span("", parent=remote):
+                return await inner(request)
+        request.trusted = trusts(request.user, trusted)
+        parent, links = causality.inbound(remote, trusted=request.trusted)
+        with outside.span(
+            span_name(request.method, request.info),
+            kind=SERVER,
+            parent=parent,
+            links=links,
+            start_ns=request.received_ns or None,
+        ) as span:
+            request.trace = span.context
+            request.response_headers[TRACE_HEADER] = format_traceparent(span.context)
+            if not span.recording:
+                return await inner(request)
+            span.update(_attributes(request))
+            if request.authenticated_ns[0]:
+                began, ended = request.authenticated_ns
+                inside.span("authentication", start_ns=began).end(ended)
+            response = await inner(request)
+            span.set("http.response.status_code", response.status)
+            span.set("http.response.body.size", response.body_size)
+            if response.status >= 500:
+                span.error("")
+            return response
+
+    return trace
+
+
+def span_name(method: str, info: RequestInfo) -> str:
+    """`GET /api/v1/namespaces/{:namespace}/pods/{:name}/log`; only the method for other paths."""
+    if not info.is_resource:
+        return method
+    parts = [info.api_prefix, *filter(None, (info.group,)), info.version]
+    if info.namespace:
+        parts += ["namespaces", "{:namespace}"]
+    parts += [info.resource, *(["{:name}"] if info.name else []), *filter(None, (info.subresource,))]
+    return f"{method} /" + "/".join(parts)
+
+
+def _attributes(request: Request) -> dict[str, object]:
+    address, _, port = request.peer.rpartition(":")
+    server, _, server_port = request.host.rpartition(":")
+    info, headers = request.info, request.headers
+    said: dict[str, object] = {
+        "server.address": server or request.host,
+        "server.port": int(server_port) if server_port.isdigit() else 443,
+        "http.request.method": request.method,
+        "url.scheme": "https",
+        "url.path": request.path,
+        "network.peer.address": address,
+        "network.peer.port": int(port) if port.isdigit() else 0,
+        "client.address": address,
+        "user_agent.original": headers.get("User-Agent", ""),
+        "network.protocol.version": "1.1",
+        "http.request.body.size": int(headers.get("Content-Length", "0") or 0),
+        "http.target": request.uri,
+        "audit-id": request.audit_id,
+    }
+    if info.is_resource:
+        said.update(about_resource(info.resource, info.namespace, info.name))
+    return said
