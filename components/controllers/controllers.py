@@ -18,6 +18,7 @@ from kubeglass.components.controllers.disruption import DisruptionController
 from kubeglass.components.controllers.endpoints import EndpointsController
 from kubeglass.components.controllers.endpointslice import EndpointSliceController
 from kubeglass.components.controllers.garbagecollector import GarbageCollector
+from kubeglass.components.controllers.horizontalpodautoscaler import HorizontalPodAutoscalerController
 from kubeglass.components.controllers.job import JobController
 from kubeglass.components.controllers.localpath import PROVISIONER, LocalPathProvisioner
 from kubeglass.components.controllers.metrics import ManagerMetrics
@@ -68,6 +69,7 @@ _EVENT_SOURCES = {
     NodeIpamController.name: "cidrAllocator",
     DisruptionController.name: "controllermanager",
     VolumeBinder.name: "persistentvolume-controller",
+    HorizontalPodAutoscalerController.name: "horizontal-pod-autoscaler",
     LocalPathProvisioner.name: PROVISIONER,
 }
 """Whose word an Event is, where upstream does not name it like the controller."""
@@ -89,6 +91,7 @@ CONTROLLERS: tuple[Row, ...] = tuple(
         CronJobController,
         TtlAfterFinishedController,
         DisruptionController,
+        HorizontalPodAutoscalerController,
         ResourceQuotaController,
         EndpointSliceController,
         EndpointsController,

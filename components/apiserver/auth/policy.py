@@ -234,6 +234,7 @@ CONTROLLERS: dict[str, Sequence[Object]] = {
         _on("*", "*/scale", "get update patch"),
         _on("core", "pods", "list watch"),
         _on("metrics.k8s.io", "pods", "list"),
+        _on("core", "nodes/proxy nodes/metrics", "get"),
     ),
     "resourcequota-controller": (
         _on("*", "*", "list watch"),
