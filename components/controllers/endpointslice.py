@@ -5,7 +5,7 @@ Slices of one Service are grouped by address family and ports. Upstream: endpoin
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -244,6 +244,7 @@ class EndpointSliceController:
     """Watches Services, Pods, nodes and its own slices."""
 
     name = "endpointslice-controller"
+    kind = SERVICE
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer
@@ -258,6 +259,8 @@ class EndpointSliceController:
         follow_services(self._services, self._pods, self.queue)
         self._slices.subscribe(self._slice_changed)
         self._counts: dict[str, tuple[float, float]] = {}
+        self._wishes: set[str] = set()
+        """Every trafficDistribution seen so far: a wish that nobody has any more counts 0."""
 
     async def run(self, started: Callable[[], None]) -> None:
         await run_reconciler(self, self.queue, self._telemetry, workers=5, started=started)
@@ -305,6 +308,12 @@ class EndpointSliceController:
         self._metrics.endpoint_slice_controller_num_endpoint_slices.set(len(self._slices.list()))
         self._metrics.endpoint_slice_controller_desired_endpoint_slices.set(sum(s for s, _ in self._counts.values()))
         self._metrics.endpoint_slice_controller_endpoints_desired.set(sum(e for _, e in self._counts.values()))
+        wishes = Counter(service.spec.traffic_distribution for service in self._services.list())
+        for wish in sorted(self._wishes | wishes.keys() - {""}):
+            self._metrics.endpoint_slice_controller_services_count_by_traffic_distribution.labels(wish).set(
+                wishes[wish]
+            )
+        self._wishes |= wishes.keys() - {""}
 
 
 def _service_key(found: EndpointSlice) -> tuple[str, ...]:

@@ -23,10 +23,12 @@ from kubeglass.components.controllers.ownership import claim
 from kubeglass.components.controllers.podstate import is_active, is_finished, is_ready, pod_from_template
 from kubeglass.components.controllers.views import Job
 from kubeglass.components.machinery import clock
+from kubeglass.components.machinery.informer import Change
 from kubeglass.components.machinery.reconcile import DONE, Result, run_reconciler
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
 INDEX = "batch.kubernetes.io/job-completion-index"
+_MANAGER = "kubernetes.io/job-controller"
 _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 10.0, 600.0
 _MAX_PODS = 500
 _ENDINGS = ("Complete", "Failed")
@@ -372,6 +374,7 @@ class JobController:
     """Watches Jobs and their Pods."""
 
     name = "job-controller"
+    kind = JOB
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer
@@ -382,13 +385,15 @@ class JobController:
         self.queue = context.queue("job")
         follow(self._jobs, self.queue)
         follow_members(self._pods, self._jobs, JOB, self.queue, lambda job: job.spec.selector)
+        self._jobs.subscribe(self._job_seen)
+        self._pods.subscribe(self._pod_seen)
 
     async def run(self, started: Callable[[], None]) -> None:
         await run_reconciler(self, self.queue, self._telemetry, workers=5, started=started)
 
     async def reconcile(self, key: str) -> Result:
         job = self._jobs.get(key)
-        if job is None or job.spec.managed_by not in ("", "kubernetes.io/job-controller"):
+        if job is None or _managed_by_another(job):
             return DONE
         selector = from_label_selector(job.spec.selector)
         pods, claims = claim(JOB, job, selector, POD, candidates(self._pods, job))
@@ -405,6 +410,11 @@ class JobController:
             result = "success"
         finally:
             labels = (mode, result, action)
+            for created in (action for action in step.actions if isinstance(action, CreatePods)):
+                status = "succeeded" if result == "success" else "failed"
+                self._metrics.job_controller_job_pods_creation_total.labels(_why(job, pods), status).inc(
+                    len(created.pods)
+                )
             self._metrics.job_controller_job_syncs_total.labels(*labels).inc()
             self._metrics.job_controller_job_sync_duration_seconds.labels(*labels).observe(time.perf_counter() - began)
         for verdict, count in step.facts.items():
@@ -417,6 +427,8 @@ class JobController:
             if not isinstance(action, Patch) or action.subresource != "status":
                 continue
             changed = action.patch["status"]
+            completed = indexes(changed.get("completedIndexes") or "") - indexes(job.status.completed_indexes)
+            self._metrics.job_controller_job_finished_indexes_total.labels("succeeded", "global").inc(len(completed))
             for result, before in (("succeeded", job.status.succeeded), ("failed", job.status.failed)):
                 if result in changed:
                     finished = self._metrics.job_controller_job_pods_finished_total.labels(mode, result)
@@ -425,6 +437,35 @@ class JobController:
                 if found["type"] in _ENDINGS:
                     result = "succeeded" if found["type"] == "Complete" else "failed"
                     self._metrics.job_controller_jobs_finished_total.labels(mode, result, found["reason"]).inc()
+
+    def _job_seen(self, change: Change[Job]) -> None:
+        if change.type == "ADDED" and _managed_by_another(change.new):
+            self._metrics.job_controller_jobs_by_external_controller_total.labels(change.new.spec.managed_by).inc()
+
+    def _pod_seen(self, change: Change[Pod]) -> None:
+        """Count Pods that have ended and still carry the finalizer, as they appear and as they lose it."""
+        before = change.old is not None and _ended_and_held(change.old)
+        now = change.type != "DELETED" and _ended_and_held(change.new)
+        if before != now:
+            event = "add" if now else "delete"
+            self._metrics.job_controller_terminated_pods_tracking_finalizer_total.labels(event).inc()
+
+
+def _managed_by_another(job: Job) -> bool:
+    return job.spec.managed_by not in ("", _MANAGER)
+
+
+def _ended_and_held(pod: Pod) -> bool:
+    return is_finished(pod) and FINALIZER in pod.metadata.finalizers
+
+
+def _why(job: Job, pods: Sequence[Pod]) -> str:
+    """Why Pods are created, in the words of the metric."""
+    failed = job.status.failed > 0 or any(pod.status.phase == "Failed" for pod in pods)
+    if job.spec.pod_replacement_policy == "Failed":
+        return "recreate_failed" if failed else "new"
+    ending = any(pod.metadata.deletion_timestamp and not is_finished(pod) for pod in pods)
+    return "recreate_terminating_or_failed" if failed or ending else "new"
 
 
 def _what(actions: Sequence[Action]) -> str:

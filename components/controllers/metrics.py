@@ -459,42 +459,9 @@ PV_ROWS: Final = (
     PV_COLLECTOR_TOTAL_PV_COUNT,
 )
 """Collected at scrape time from volumes and claims."""
-STORAGE_OPERATION_DURATION_SECONDS: Final = Histogram(
-    "storage_operation_duration_seconds",
-    "Seconds of one operation on a volume.",
-    ("volume_plugin", "operation_name", "status", "migrated"),
-    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600),
-)
 VOLUME_OPERATION_TOTAL_SECONDS: Final = Histogram(
     "volume_operation_total_seconds",
     "Seconds from the wish to the end of an operation on a volume.",
     ("plugin_name", "operation_name"),
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600),
 )
-VOLUME_OPERATION_ERRORS_TOTAL: Final = Counter(
-    "volume_operation_errors_total", "Failed operations on volumes.", ("plugin_name", "operation_name")
-)
-VOLUME_OPERATION_TOTAL_ERRORS: Final = Counter(
-    "volume_operation_total_errors",
-    "The former name of volume_operation_errors_total.",
-    ("plugin_name", "operation_name"),
-    deprecated="1.36.0",
-)
-RETROACTIVE_STORAGECLASS_TOTAL: Final = Counter(
-    "retroactive_storageclass_total", "Claims that got the default storage class afterwards."
-)
-RETROACTIVE_STORAGECLASS_ERRORS_TOTAL: Final = Counter(
-    "retroactive_storageclass_errors_total", "Claims that could not get the default storage class afterwards."
-)
-
-
-class VolumeMetrics:
-    """Observed at the end of each operation on a volume."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.storage_operation_duration_seconds = registry.bind(STORAGE_OPERATION_DURATION_SECONDS)
-        self.volume_operation_total_seconds = registry.bind(VOLUME_OPERATION_TOTAL_SECONDS)
-        self.volume_operation_errors_total = registry.bind(VOLUME_OPERATION_ERRORS_TOTAL)
-        self.volume_operation_total_errors = registry.bind(VOLUME_OPERATION_TOTAL_ERRORS)
-        self.retroactive_storageclass_total = registry.bind(RETROACTIVE_STORAGECLASS_TOTAL)
-        self.retroactive_storageclass_errors_total = registry.bind(RETROACTIVE_STORAGECLASS_ERRORS_TOTAL)

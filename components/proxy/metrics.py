@@ -16,18 +16,6 @@ DURATION_SECONDS: Final = Histogram(
     ("ip_family",),
     buckets=exponential(0.001, 2, 15),
 )
-SYNC_FULL_PROXY_RULES_DURATION_SECONDS: Final = Histogram(
-    "kubeproxy_sync_full_proxy_rules_duration_seconds",
-    "Seconds of one sync that wrote every rule.",
-    ("ip_family",),
-    buckets=exponential(0.001, 2, 15),
-)
-SYNC_PARTIAL_PROXY_RULES_DURATION_SECONDS: Final = Histogram(
-    "kubeproxy_sync_partial_proxy_rules_duration_seconds",
-    "Seconds of one sync that wrote what changed.",
-    ("ip_family",),
-    buckets=exponential(0.001, 2, 15),
-)
 NETWORK_PROGRAMMING_DURATION_SECONDS: Final = Histogram(
     "kubeproxy_network_programming_duration_seconds",
     "Seconds from the change of a Pod or Service to rules that know it.",
@@ -52,8 +40,6 @@ class SyncMetrics:
 
     def __init__(self, registry: Registry) -> None:
         self.duration_seconds = registry.bind(DURATION_SECONDS)
-        self.sync_full_proxy_rules_duration_seconds = registry.bind(SYNC_FULL_PROXY_RULES_DURATION_SECONDS)
-        self.sync_partial_proxy_rules_duration_seconds = registry.bind(SYNC_PARTIAL_PROXY_RULES_DURATION_SECONDS)
         self.network_programming_duration_seconds = registry.bind(NETWORK_PROGRAMMING_DURATION_SECONDS)
         self.last_timestamp_seconds = registry.bind(LAST_TIMESTAMP_SECONDS)
         self.last_queued_timestamp_seconds = registry.bind(LAST_QUEUED_TIMESTAMP_SECONDS)
@@ -82,50 +68,6 @@ class ChangeMetrics:
         self.service_changes_total = registry.bind(SERVICE_CHANGES_TOTAL)
 
 
-IPTABLES_TOTAL: Final = Gauge(
-    "kubeproxy_sync_proxy_rules_iptables_total", "Rules owned, by table.", ("table", "ip_family")
-)
-IPTABLES_LAST: Final = Gauge(
-    "kubeproxy_sync_proxy_rules_iptables_last", "Rules written by the last sync, by table.", ("table", "ip_family")
-)
-IPTABLES_RESTORE_FAILURES_TOTAL: Final = Counter(
-    "kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "Failed runs of iptables-restore.", ("ip_family",)
-)
-IPTABLES_PARTIAL_RESTORE_FAILURES_TOTAL: Final = Counter(
-    "kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total",
-    "Failed partial runs of iptables-restore.",
-    ("ip_family",),
-)
-
-
-class IptablesMetrics:
-    """Set after the rules of the iptables mode were written."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.iptables_total = registry.bind(IPTABLES_TOTAL)
-        self.iptables_last = registry.bind(IPTABLES_LAST)
-        self.iptables_restore_failures_total = registry.bind(IPTABLES_RESTORE_FAILURES_TOTAL)
-        self.iptables_partial_restore_failures_total = registry.bind(IPTABLES_PARTIAL_RESTORE_FAILURES_TOTAL)
-
-
-NFTABLES_SYNC_FAILURES_TOTAL: Final = Counter(
-    "kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "Failed nftables transactions.", ("ip_family",)
-)
-NFTABLES_CLEANUP_FAILURES_TOTAL: Final = Counter(
-    "kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total",
-    "Failed attempts to delete stale chains.",
-    ("ip_family",),
-)
-
-
-class NftablesMetrics:
-    """Counted when a transaction of the nftables mode fails."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.nftables_sync_failures_total = registry.bind(NFTABLES_SYNC_FAILURES_TOTAL)
-        self.nftables_cleanup_failures_total = registry.bind(NFTABLES_CLEANUP_FAILURES_TOTAL)
-
-
 PROXY_HEALTHZ_TOTAL: Final = Counter("kubeproxy_proxy_healthz_total", "Answers of /healthz, by HTTP code.", ("code",))
 PROXY_LIVEZ_TOTAL: Final = Counter("kubeproxy_proxy_livez_total", "Answers of /livez, by HTTP code.", ("code",))
 
@@ -136,22 +78,3 @@ class HealthMetrics:
     def __init__(self, registry: Registry) -> None:
         self.proxy_healthz_total = registry.bind(PROXY_HEALTHZ_TOTAL)
         self.proxy_livez_total = registry.bind(PROXY_LIVEZ_TOTAL)
-
-
-CONNTRACK_RECONCILER_SYNC_DURATION_SECONDS: Final = Histogram(
-    "kubeproxy_conntrack_reconciler_sync_duration_seconds",
-    "Seconds of one pass.",
-    ("ip_family",),
-    buckets=exponential(0.001, 2, 15),
-)
-CONNTRACK_RECONCILER_DELETED_ENTRIES_TOTAL: Final = Counter(
-    "kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale connections forgotten.", ("ip_family",)
-)
-
-
-class ConntrackMetrics:
-    """Observed at each pass over the connection table."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.conntrack_reconciler_sync_duration_seconds = registry.bind(CONNTRACK_RECONCILER_SYNC_DURATION_SECONDS)
-        self.conntrack_reconciler_deleted_entries_total = registry.bind(CONNTRACK_RECONCILER_DELETED_ENTRIES_TOTAL)

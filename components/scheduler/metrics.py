@@ -5,6 +5,9 @@ Names, labels and buckets are those of k8s.io/kubernetes/pkg/scheduler/metrics v
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from kubeglass.telemetry.metrics.definitions import BETA, STABLE, Counter, Gauge, Histogram, exponential
@@ -134,41 +137,11 @@ UNSCHEDULABLE_PODS: Final = Gauge(
     ("plugin", "profile"),
     stability=BETA,
 )
-QUEUEING_HINT_EXECUTION_DURATION_SECONDS: Final = Histogram(
-    "scheduler_queueing_hint_execution_duration_seconds",
-    "Seconds of one queueing hint.",
-    ("plugin", "event", "hint"),
-    buckets=(
-        1e-05,
-        1.5e-05,
-        2.25e-05,
-        3.375e-05,
-        5.0625e-05,
-        7.59375e-05,
-        0.000113906,
-        0.000170859,
-        0.000256289,
-        0.000384434,
-        0.00057665,
-        0.000864976,
-        0.00129746,
-        0.0019462,
-        0.00291929,
-        0.00437894,
-        0.00656841,
-        0.00985261,
-        0.0147789,
-        0.0221684,
-    ),
-)
 EVENT_HANDLING_DURATION_SECONDS: Final = Histogram(
     "scheduler_event_handling_duration_seconds",
     "Seconds to handle one informer event.",
     ("event",),
     buckets=exponential(0.0001, 2, 12),
-)
-INFLIGHT_EVENTS: Final = Gauge(
-    "scheduler_inflight_events", "Events kept for Pods that are being scheduled.", ("event",)
 )
 
 
@@ -179,9 +152,7 @@ class QueueMetrics:
         self.pending_pods = registry.bind(PENDING_PODS)
         self.queue_incoming_pods_total = registry.bind(QUEUE_INCOMING_PODS_TOTAL)
         self.unschedulable_pods = registry.bind(UNSCHEDULABLE_PODS)
-        self.queueing_hint_execution_duration_seconds = registry.bind(QUEUEING_HINT_EXECUTION_DURATION_SECONDS)
         self.event_handling_duration_seconds = registry.bind(EVENT_HANDLING_DURATION_SECONDS)
-        self.inflight_events = registry.bind(INFLIGHT_EVENTS)
 
 
 PREEMPTION_ATTEMPTS_TOTAL: Final = Counter(
@@ -231,6 +202,21 @@ class ApiCallMetrics:
         self.async_api_call_execution_total = registry.bind(ASYNC_API_CALL_EXECUTION_TOTAL)
         self.async_api_call_execution_duration_seconds = registry.bind(ASYNC_API_CALL_EXECUTION_DURATION_SECONDS)
         self.pending_async_api_calls = registry.bind(PENDING_ASYNC_API_CALLS)
+
+    @contextmanager
+    def call(self, call_type: str) -> Iterator[None]:
+        """Around one call: pending while it is under way, counted with its result at its end."""
+        pending = self.pending_async_api_calls.labels(call_type)
+        pending.inc()
+        started, result = time.perf_counter(), "error"
+        try:
+            yield
+            result = "success"
+        finally:
+            pending.dec()
+            self.async_api_call_execution_total.labels(call_type, result).inc()
+            seconds = time.perf_counter() - started
+            self.async_api_call_execution_duration_seconds.labels(call_type, result).observe(seconds)
 
 
 KUBE_POD_RESOURCE_REQUEST: Final = Gauge(

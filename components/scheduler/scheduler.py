@@ -15,6 +15,7 @@ from typing import Any
 from kubeglass.components.api.errors import ApiError, NotFound
 from kubeglass.components.api.kinds import NAMESPACE, NODE, POD
 from kubeglass.components.api.objects import Namespace, Node, Pod
+from kubeglass.components.api.semantics import about
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.events import EventRecorder
@@ -49,6 +50,8 @@ from kubeglass.components.scheduler.snapshot import PodInfo, Snapshot
 from kubeglass.components.scheduler.surroundings import World
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.metrics.registry import Registry
+from kubeglass.telemetry.tracing.causality import Causes, cause_of, hand_on
+from kubeglass.telemetry.tracing.context import current_context
 from kubeglass.telemetry.tracing.tracer import Span, use
 
 _EVENT_NOTE_LIMIT = 1024
@@ -61,6 +64,7 @@ class Scheduler:
         self._client = client
         self._log = telemetry.log
         self._tracer = telemetry.tracer
+        self._causes = Causes(telemetry.tracer.annotation)
         self._recorder = EventRecorder(client, DEFAULT_SCHEDULER_NAME, telemetry)
         self._attempts = AttemptMetrics(telemetry.metrics)
         self._preemption = PreemptionMetrics(telemetry.metrics)
@@ -151,13 +155,12 @@ class Scheduler:
         started = time.perf_counter()
         self._instruments.begin_cycle()
         span = self._tracer.start(
-            "Schedule",
-            parent=queued.cause,
-            attributes={"k8s.namespace.name": pod.namespace, "k8s.pod.name": pod.name, "attempt": queued.attempts},
-        )
+            "Schedule", attributes={**about(POD, pod.namespace, pod.name, pod.uid), "attempt": queued.attempts},
+            **self._belonging(queued),
+        )  # fmt: skip
         with use(span.context):
             self._span_of_the_wait(queued)
-            with self._tracer.span("scheduling cycle") as cycle:
+            with self._tracer.span("scheduling cycle", attributes=about(POD, pod.namespace, pod.name)) as cycle:
                 decision = self._decide(pod)
                 self._attempts.scheduling_algorithm_duration_seconds.observe(time.perf_counter() - started)
                 _describe(cycle, decision)
@@ -172,6 +175,18 @@ class Scheduler:
             self._telling[pod.key] = told
             told.add_done_callback(lambda task: self._told(pod.key, task))
 
+    def _belonging(self, queued: QueuedPod) -> dict[str, Any]:
+        """A child of the Pod's change as long as that is young, linked to what made another attempt worth while."""
+        meta = queued.pod.pod.metadata
+        reaction = self._causes.react(meta, now=clock.now())
+        parent, links = reaction.parent, list(reaction.links)
+        if parent is None and not links and (cause := cause_of(meta, self._causes.key)):
+            links.append(cause)
+        moved_by, queued.moved_by = queued.moved_by, None
+        if moved_by is not None and (parent is None or moved_by.trace_id != parent.trace_id):
+            links.append(moved_by)
+        return {"parent": parent, "links": links}
+
     def _decide(self, pod: PodInfo) -> Decision:
         try:
             return self._cycle.decide(pod)
@@ -180,7 +195,8 @@ class Scheduler:
 
     def _span_of_the_wait(self, queued: QueuedPod) -> None:
         since = queued.parked_at or queued.queued_at
-        self._tracer.start("queue wait", start_ns=int(since * 1e9)).end()
+        attributes = about(POD, queued.pod.namespace, queued.pod.name)
+        self._tracer.start("queue wait", start_ns=int(since * 1e9), attributes=attributes).end()
 
     def _place(self, decision: Decision, pod: PodInfo) -> Status:
         """Count the Pod on its node at once, so that the next cycle sees it there."""
@@ -204,7 +220,8 @@ class Scheduler:
     async def _bind(self, attempt: _Attempt) -> None:
         pod, node_name, state = attempt.queued.pod, attempt.decision.node_name, attempt.decision.state
         await _ended(self._telling.get(pod.key))
-        with self._instruments.working("binding"), self._tracer.span("binding cycle") as cycle:
+        described = about(POD, pod.namespace, pod.name)
+        with self._instruments.working("binding"), self._tracer.span("binding cycle", attributes=described) as cycle:
             status = await self._framework.run_pre_bind(state, pod, node_name)
             if status.ok:
                 status = await self._framework.run_bind(state, pod, node_name)
@@ -249,18 +266,18 @@ class Scheduler:
 
     async def _write_binding(self, pod: PodInfo, node_name: str) -> Status:
         """DefaultBinder's hand."""
-        binding = {
+        binding: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Binding",
             "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
             "target": {"kind": "Node", "name": node_name},
         }
+        hand_on(binding, current_context(), self._tracer.annotation)  # the Pod carries it to its kubelet
         try:
-            await self._client.create_subresource(POD, pod.name, pod.namespace, "binding", binding)
+            with self._calls.call("pod_binding"):
+                await self._client.create_subresource(POD, pod.name, pod.namespace, "binding", binding)
         except (ApiError, Unreachable) as failed:
-            self._calls.async_api_call_execution_total.labels("pod_binding", "error").inc()
             return error(str(failed), "DefaultBinder")
-        self._calls.async_api_call_execution_total.labels("pod_binding", "success").inc()
         return SUCCESS
 
     # -- failure --------------------------------------------------------------------------------------------------
@@ -329,12 +346,8 @@ class Scheduler:
             )
 
     async def _patch_status(self, pod: PodInfo, patch: Mapping[str, Any]) -> None:
-        result = "error"
-        try:
+        with self._calls.call("pod_status_patch"):
             await self._client.patch(POD, pod.name, patch, pod.namespace, patch_type="strategic", subresource="status")
-            result = "success"
-        finally:
-            self._calls.async_api_call_execution_total.labels("pod_status_patch", result).inc()
 
 
 class _Attempt:

@@ -22,6 +22,8 @@ from kubeglass.telemetry.metrics.spelling import number
 HERE = Path(__file__).parent
 
 COMPONENTS = ("apiserver", "controller-manager", "scheduler", "kubelet", "proxy")
+FIRST_WAVE_ABSENT = frozenset({"kubeproxy_sync_proxy_rules_iptables_restore_failures_total"})
+"""First-wave metrics that are not applicable; not_applicable.yaml says why."""
 EVERYWHERE = tuple(f"{component}/metrics" for component in COMPONENTS)
 
 MODULES: dict[str, tuple[str, ...]] = {
