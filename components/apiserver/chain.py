@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from kubeglass.components.apiserver import filters
 from kubeglass.components.apiserver.filters import Parts
 from kubeglass.components.apiserver.wire import Filter, Handler, Request, Response
+from kubeglass.logging import httplog
+from kubeglass.logging.values import Duration
 from kubeglass.telemetry.metrics.instruments import HistogramChild
 from kubeglass.telemetry.tracing.tracer import Tracer
 
+_SLOW_SECONDS = httplog.SLOW_FILTER_NANOSECONDS / 1e9
 _SCOPE = "k8s.op/apiserver/pkg/endpoints/filterlatency"  # upstream's spelling
 
 
@@ -79,17 +82,23 @@ def _measured(link: Link, filter_: Filter, inner: Handler, row: HistogramChild, 
         started = clock()
         passed_on = False
 
+        def observe() -> None:
+            seconds = clock() - started
+            row.observe(seconds)
+            if seconds > _SLOW_SECONDS:
+                request.log_values[f"fl_{link.measured_as}"] = str(Duration.of_seconds(seconds))
+
         async def next_(request: Request) -> Response:
             nonlocal passed_on
             passed_on = True
-            row.observe(clock() - started)
+            observe()
             return await inner(request)
 
         try:
             return await filter_(request, next_)
         finally:
             if not passed_on:
-                row.observe(clock() - started)
+                observe()
 
     if not (link.spans and tracer.enabled):
         return timed

@@ -69,6 +69,7 @@ class Dispatcher:
         try:
             response = await self._route(request)
         except ApiError as error:
+            request.failure = error
             response = error_response(error)
         finally:
             if long_running:

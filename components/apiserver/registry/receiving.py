@@ -99,4 +99,11 @@ def _load_yaml(data: bytes) -> Any:
     try:
         return yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
-        raise BadRequest(f"error converting YAML to JSON: {error}") from error
+        raise BadRequest(f"error converting YAML to JSON: {yaml_problem(error)}") from error
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """`yaml: line 3: …`, as Go says it: without the lines themselves, which may be secret."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return "yaml: control characters are not allowed"
+    return f"yaml: line {error.problem_mark.line + 1}: {error.problem}"
