@@ -20,10 +20,9 @@ from kubeglass.components.machinery.metrics import EventMetrics
 from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.tracing.context import current_context, format_traceparent
+from kubeglass.telemetry.tracing.tracer import ANNOTATION, current_span, leave, untraced
 
 EventType = Literal["Normal", "Warning"]
-
-TRACE_ANNOTATION = "tracing.k8s.io/traceparent"
 
 _QUEUE_LIMIT = 1000
 _CACHE_LIMIT = 4096
@@ -205,9 +204,13 @@ def _remember(cache: OrderedDict[tuple[object, ...], _T], key: tuple[object, ...
     return value
 
 
-def _current_traceparent() -> str:
+def _noted_on_span(type: str, reason: str, message: str) -> str:
+    """The Event as an event of the active span, and the span as the Event's annotation: each leads to the other."""
     context = current_context()
-    return format_traceparent(context) if context is not None else ""
+    if context is None or not context.sampled:
+        return ""
+    current_span().event(reason, type=type, message=message)
+    return format_traceparent(context)
 
 
 class EventRecorder:
@@ -218,6 +221,7 @@ class EventRecorder:
         self._component = component
         self._host = host
         self._log = telemetry.log
+        self._clean = telemetry.sanitizer.text
         self._metrics = EventMetrics(telemetry.metrics)
         self._correlator = Correlator()
         self._queue: asyncio.Queue[Happening] = asyncio.Queue(_QUEUE_LIMIT)
@@ -233,9 +237,10 @@ class EventRecorder:
         component: str = "",
     ) -> None:
         """Say that something happened to an object, as `component` if given. Returns at once."""
+        message = self._clean(message)
         reference = regarding if isinstance(regarding, ObjectReference) else reference_to(regarding, field_path)
         happening = Happening(
-            reference, type, reason, message, clock.now(), _current_traceparent(), component=component
+            reference, type, reason, message, clock.now(), _noted_on_span(type, reason, message), component=component
         )
         self._log.v(3).info(
             "Event occurred",
@@ -254,6 +259,7 @@ class EventRecorder:
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Write until cancelled; what is queued then is written first, as far as the server answers."""
+        leave()
         started()
         try:
             while True:
@@ -275,7 +281,14 @@ class EventRecorder:
         self._metrics.dropped("unreachable")
 
     async def _write_once(self, happening: Happening) -> bool:
-        """True when there is nothing left to do for this happening."""
+        """True when there is nothing left to do for this happening.
+
+        The writes leave no spans: in the trace the Event is an event of the span that it is about.
+        """
+        with untraced():
+            return await self._send(happening)
+
+    async def _send(self, happening: Happening) -> bool:
         try:
             known = self._correlator.known(happening)
             if known is not None:
@@ -311,7 +324,7 @@ class EventRecorder:
         metadata: dict[str, Any] = {"name": name, "namespace": namespace}
         annotations = dict(happening.annotations)
         if happening.traceparent:
-            annotations[TRACE_ANNOTATION] = happening.traceparent
+            annotations[ANNOTATION] = happening.traceparent
         if annotations:
             metadata["annotations"] = annotations
         component = happening.component or self._component
