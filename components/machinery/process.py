@@ -15,11 +15,11 @@ import socket
 import ssl
 import sys
 import traceback
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from kubeglass import GIT_VERSION
 from kubeglass.components.machinery import clock, features, logs
@@ -412,13 +412,12 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def start(group: asyncio.TaskGroup, run: Callable[[Started], object], name: str) -> asyncio.Task[None]:
-    """Start a part in the group and wait until it says it has started (or fails)."""
+async def start(
+    group: asyncio.TaskGroup, run: Callable[[Started], Coroutine[Any, Any, None]], name: str
+) -> asyncio.Task[None]:
+    """Start a part in the group and wait until it says it has started; one that fails before ends the group."""
     ready = asyncio.Event()
-    task: asyncio.Task[None] = group.create_task(run(ready.set), name=name)  # type: ignore[arg-type]
-    waiter = asyncio.ensure_future(ready.wait())  # noqa: TID251  # owned by this call: awaited or cancelled below
-    await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
-    waiter.cancel()
-    if task.done() and not ready.is_set():
-        await task
+    task = group.create_task(run(ready.set), name=name)
+    task.add_done_callback(lambda ended: ready.set())
+    await ready.wait()
     return task
