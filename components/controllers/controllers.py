@@ -27,6 +27,7 @@ from kubeglass.components.controllers.nodeipam import NodeIpamController, Ranges
 from kubeglass.components.controllers.nodelifecycle import NodeLifecycleController, Timing
 from kubeglass.components.controllers.podgc import PodGarbageCollector
 from kubeglass.components.controllers.replicaset import ReplicaSetController
+from kubeglass.components.controllers.replicationcontroller import ReplicationControllerController
 from kubeglass.components.controllers.resourcequota import ResourceQuotaController
 from kubeglass.components.controllers.serviceaccount import RootCaPublisher, ServiceAccountController
 from kubeglass.components.controllers.statefulset import StatefulSetController
@@ -68,6 +69,7 @@ _EVENT_SOURCES = {
     NodeLifecycleController.name: "node-controller",
     NodeIpamController.name: "cidrAllocator",
     DisruptionController.name: "controllermanager",
+    ReplicationControllerController.name: "replication-controller",
     VolumeBinder.name: "persistentvolume-controller",
     HorizontalPodAutoscalerController.name: "horizontal-pod-autoscaler",
     LocalPathProvisioner.name: PROVISIONER,
@@ -85,6 +87,7 @@ CONTROLLERS: tuple[Row, ...] = tuple(
         TaintEvictionController,
         DeploymentController,
         ReplicaSetController,
+        ReplicationControllerController,
         DaemonSetController,
         StatefulSetController,
         JobController,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from kubeglass.components.api.kinds import POD, REPLICA_SET
-from kubeglass.components.api.objects import Pod, encode
+from kubeglass.components.api.kinds import POD, REPLICA_SET, Kind
+from kubeglass.components.api.objects import Pod, Resource, encode
 from kubeglass.components.api.selectors import EVERYTHING, from_label_selector, from_map
 from kubeglass.components.controllers.actions import Action, CreatePods, DeletePods, Patch, Plan
 from kubeglass.components.controllers.arithmetic import condition_of, with_condition, without_condition
@@ -33,6 +33,8 @@ from kubeglass.components.controllers.views import ReplicaSet
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.reconcile import DONE, Result, run_reconciler
 
+R = TypeVar("R", bound=Resource)
+
 BURST = 500
 """The most Pods created or deleted in one step."""
 REPLICA_FAILURE = "ReplicaFailure"
@@ -45,6 +47,7 @@ class Observed:
     replica_set: ReplicaSet
     pods: Sequence[Pod]
     related_on_node: Mapping[str, int]
+    kind: Kind = REPLICA_SET
 
 
 def plan(observed: Observed, now: float, failure: str = "") -> Plan:
@@ -58,14 +61,15 @@ def plan(observed: Observed, now: float, failure: str = "") -> Plan:
     if not each.metadata.deletion_timestamp:
         missing = each.spec.replicas - len(active)
         if missing > 0:
-            pods = tuple(pod_from_template(each.spec.template, REPLICA_SET, each) for _ in range(min(missing, BURST)))
+            pods = tuple(pod_from_template(each.spec.template, observed.kind, each) for _ in range(min(missing, BURST)))
             actions.append(CreatePods(each, pods))
         elif missing < 0:
             actions.append(DeletePods(each, _references(to_delete(observed, active, min(-missing, BURST)))))
     status = status_of(observed, now, failure, len(active) - each.spec.replicas)
     if status is not None:
         meta = each.metadata
-        actions.append(Patch(REPLICA_SET, meta.name, meta.namespace, {"status": status}, "status", ignore_missing=True))
+        patch = {"status": status}
+        actions.append(Patch(observed.kind, meta.name, meta.namespace, patch, "status", ignore_missing=True))
     return Plan(tuple(actions), _next_available(each, active, now))
 
 
@@ -114,41 +118,59 @@ def status_of(observed: Observed, now: float, failure: str, surplus: int) -> dic
         "observedGeneration": each.metadata.generation,
         "conditions": conditions,
     }
+    if observed.kind is not REPLICA_SET:
+        del status["terminatingReplicas"]
     stored = encode(each.status)
     empty: dict[str, Any] = {"conditions": []}
     changed = {key: value for key, value in status.items() if stored.get(key, empty.get(key, 0)) != value}
     return changed or None
 
 
+@dataclass(frozen=True, slots=True)
+class Workload(Generic[R]):
+    """How objects that keep a number of Pods are followed, and read as ReplicaSets."""
+
+    view: type[R]
+    queue: str
+    as_replica_set: Callable[[R], ReplicaSet]
+
+
+REPLICA_SETS: Workload[Any] = Workload(ReplicaSet, "replicaset", lambda found: found)
+
+
 class ReplicaSetController:
-    """Watches ReplicaSets and their Pods."""
+    """Watches ReplicaSets (or what else is read as such) and their Pods."""
 
     name = "replicaset-controller"
+    workload = REPLICA_SETS
+    kind = REPLICA_SET
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer
         self._telemetry = context.telemetry.named(self.name)
         self._metrics = ReplicaSetMetrics(context.telemetry.metrics)
-        self._sets = context.informers.of(REPLICA_SET, ReplicaSet)
+        self._read = self.workload.as_replica_set
+        self._sets = context.informers.of(self.kind, self.workload.view)
         self._pods = context.informers.of(POD, Pod)
-        self.queue = context.queue("replicaset")
+        self.queue = context.queue(self.workload.queue)
         follow(self._sets, self.queue)
-        follow_members(self._pods, self._sets, REPLICA_SET, self.queue, lambda each: each.spec.selector)
+        follow_members(self._pods, self._sets, self.kind, self.queue, lambda each: self._read(each).spec.selector)
 
     async def run(self, started: Callable[[], None]) -> None:
         await run_reconciler(self, self.queue, self._telemetry, workers=5, started=started)
 
     async def reconcile(self, key: str) -> Result:
-        each = self._sets.get(key)
-        if each is None:
+        found = self._sets.get(key)
+        if found is None:
             return DONE
+        each = self._read(found)
         selector = from_label_selector(each.spec.selector)
-        pods, claims = claim(REPLICA_SET, each, selector, POD, candidates(self._pods, each))
+        pods, claims = claim(self.kind, each, selector, POD, candidates(self._pods, each))
         pods = [pod for pod in pods if not is_finished(pod)]
         if claims:
             await self._writer.apply(claims)
             return Result(0)
-        observed = Observed(each, pods, self._related(each))
+        observed = Observed(each, pods, self._related(each), self.kind)
         now = clock.now()
         step = plan(observed, now)
         scaling = [action for action in step.actions if isinstance(action, CreatePods | DeletePods)]
@@ -164,11 +186,12 @@ class ReplicaSetController:
         return Result(step.requeue_after_seconds)
 
     async def _state_failure(self, key: str, selector: Any, failure: str) -> None:
-        each = self._sets.get(key)
-        if each is None:
+        found = self._sets.get(key)
+        if found is None:
             return
-        pods, _ = claim(REPLICA_SET, each, selector, POD, candidates(self._pods, each))
-        step = plan(Observed(each, [pod for pod in pods if not is_finished(pod)], {}), clock.now(), failure)
+        each = self._read(found)
+        pods, _ = claim(self.kind, each, selector, POD, candidates(self._pods, each))
+        step = plan(Observed(each, [pod for pod in pods if not is_finished(pod)], {}, self.kind), clock.now(), failure)
         await self._writer.apply(action for action in step.actions if isinstance(action, Patch))
 
     def _related(self, each: ReplicaSet) -> Mapping[str, int]:

@@ -23,6 +23,14 @@ class ReplicaSet(objects.ReplicaSet):
     spec: ReplicaSetSpec = ReplicaSetSpec()
 
 
+class ReplicationControllerSpec(objects.ReplicationControllerSpec):
+    template: Any = {}
+
+
+class ReplicationController(objects.ReplicationController):
+    spec: ReplicationControllerSpec = ReplicationControllerSpec()
+
+
 class DaemonSetSpec(objects.DaemonSetSpec):
     template: Any = {}
 
