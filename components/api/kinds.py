@@ -1,14 +1,14 @@
 """One row per kind: group, version, names, scope, subresources, verbs, categories.
 
 The rows drive routes, discovery, storage keys, tables and clients. `served` marks versions that a default cluster
-offers; a row without it is turned on by --runtime-config. Versions of one resource share a storage version. Custom
-resources are rows as well, made from their definitions at run time. Upstream: api/discovery of v1.36.
+offers; a row without it (OLDER_KINDS) is turned on by --runtime-config. Versions of one resource share a storage
+version. Custom resources are rows as well, made from their definitions at run time. Upstream: api/discovery of v1.36.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 STORED_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -282,6 +282,12 @@ PRIORITY_LEVEL_CONFIGURATION = Kind(
     "flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration", "prioritylevelconfigurations",
     "prioritylevelconfiguration", namespaced=False, subresources=_WITH_STATUS, storage_version="v1",
 )  # fmt: skip
+OLDER_KINDS: tuple[Kind, ...] = tuple(
+    replace(kind, version=version, served=False)
+    for version in ("v1beta3", "v1beta2", "v1beta1", "v1alpha1")
+    for kind in (FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION)
+)
+"""What only --runtime-config turns on."""
 
 # storage ---------------------------------------------------------------------------------------------------------
 CSI_DRIVER = Kind("storage.k8s.io", "v1", "CSIDriver", "csidrivers", "csidriver", namespaced=False)

@@ -41,6 +41,10 @@ _PRIORITIES: Final[Mapping[tuple[str, str], tuple[int, int]]] = {
     ("node.k8s.io", "v1"): (16300, 15),
     ("discovery.k8s.io", "v1"): (16200, 15),
     ("flowcontrol.apiserver.k8s.io", "v1"): (16100, 21),
+    ("flowcontrol.apiserver.k8s.io", "v1beta3"): (16100, 18),
+    ("flowcontrol.apiserver.k8s.io", "v1beta2"): (16100, 15),
+    ("flowcontrol.apiserver.k8s.io", "v1beta1"): (16100, 12),
+    ("flowcontrol.apiserver.k8s.io", "v1alpha1"): (16100, 9),
 }
 _AGGREGATOR_GROUP: Final = "apiregistration.k8s.io"
 

@@ -48,6 +48,8 @@ class Bootstrap:
     address: Address
     client_ca_file: str = ""
     requestheader_ca_file: str = ""
+    kinds: Sequence[Kind] = kinds.KINDS
+    """The built-in kinds that are served."""
 
     async def run(self) -> None:
         """Raises ApiError when the store refuses."""
@@ -59,7 +61,7 @@ class Bootstrap:
 
     async def _register_api_services(self) -> None:
         """The APIServices of what is served here, Available from the start."""
-        for obj in local_api_services(kinds.KINDS, clock.now_rfc3339()):
+        for obj in local_api_services(self.kinds, clock.now_rfc3339()):
             name = obj["metadata"]["name"]
             if await self.reads.get(kinds.API_SERVICE, "", name) is None:
                 await self._ensure_one(kinds.API_SERVICE, obj)

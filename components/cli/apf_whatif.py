@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kubeglass.components.apiserver.flowcontrol.objects import FlowSchema, PriorityLevel
+from kubeglass.components.api.objects.flowcontrol import FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.simulator import ScenarioError, objects_of
 from kubeglass.components.apiserver.flowcontrol.whatif import (
     Comparison,

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 
 from tests.benchmarks.report import Row
 
+from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Ticket
-from kubeglass.components.apiserver.flowcontrol.defaults import LEVELS, SCHEMAS
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
 from kubeglass.components.apiserver.flowcontrol.recorder import Caller
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kubeglass.components.api.defaults import core, pods, workloads
+from kubeglass.components.api.defaults import core, flowcontrol, pods, workloads
 from kubeglass.components.api.kinds import Kind
 
 Default = Callable[[dict[str, Any]], None]
@@ -39,8 +39,8 @@ _BY_RESOURCE: Mapping[tuple[str, str], Default] = {
     ("storage.k8s.io", "storageclasses"): core.storage_class,
     ("storage.k8s.io", "csidrivers"): core.csi_driver,
     ("scheduling.k8s.io", "priorityclasses"): core.priority_class,
-    ("flowcontrol.apiserver.k8s.io", "flowschemas"): core.flow_schema,
-    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): core.priority_level,
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): flowcontrol.flow_schema,
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): flowcontrol.priority_level,
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): core.mutating_webhooks,
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): core.validating_webhooks,
     ("apiextensions.k8s.io", "customresourcedefinitions"): core.custom_resource_definition,

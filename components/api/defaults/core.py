@@ -117,27 +117,6 @@ def priority_class(obj: Object) -> None:
     obj.setdefault("value", 0)
 
 
-def flow_schema(obj: Object) -> None:
-    fill(child(obj, "spec"), matchingPrecedence=1000)
-
-
-def priority_level(obj: Object) -> None:
-    spec = child(obj, "spec")
-    if spec.get("type") == "Exempt":
-        exempt = child(spec, "exempt")
-        exempt.setdefault("nominalConcurrencyShares", 0)
-        exempt.setdefault("lendablePercent", 0)
-    elif spec.get("type") == "Limited" and isinstance(spec.get("limited"), dict):
-        limited = spec["limited"]
-        limited.setdefault("nominalConcurrencyShares", 30)
-        limited.setdefault("lendablePercent", 0)
-        queuing = (limited.get("limitResponse") or {}).get("queuing")
-        if isinstance(queuing, dict):
-            for name, value in (("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)):
-                if not queuing.get(name):
-                    queuing[name] = value
-
-
 def mutating_webhooks(obj: Object) -> None:
     for webhook in items(obj, "webhooks"):
         _webhook(webhook)

@@ -46,28 +46,8 @@ from kubeglass.components.api.objects.discovery import (
     ForNode,
     ForZone,
 )
-from kubeglass.components.api.objects.flowcontrol import (
-    ExemptPriorityLevelConfiguration,
-    FlowDistinguisherMethod,
-    FlowSchema,
-    FlowSchemaCondition,
-    FlowSchemaSpec,
-    FlowSchemaStatus,
-    GroupSubject,
-    LimitedPriorityLevelConfiguration,
-    LimitResponse,
-    NonResourcePolicyRule,
-    PolicyRulesWithSubjects,
-    PriorityLevelConfiguration,
-    PriorityLevelConfigurationCondition,
-    PriorityLevelConfigurationReference,
-    PriorityLevelConfigurationSpec,
-    PriorityLevelConfigurationStatus,
-    QueuingConfiguration,
-    ResourcePolicyRule,
-    ServiceAccountSubject,
-    UserSubject,
-)
+from kubeglass.components.api.objects.flowcontrol import FlowSchema
+from kubeglass.components.api.objects.flowcontrol import PriorityLevel as PriorityLevelConfiguration
 from kubeglass.components.api.objects.meta import *
 from kubeglass.components.api.objects.networking import *
 from kubeglass.components.api.objects.pod import *

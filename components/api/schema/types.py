@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from kubeglass.components.api.schema.older import older_definitions
+
 ScalarName = Literal[
     "string", "bool", "int32", "int64", "double", "bytes", "time", "microtime",
     "quantity", "int-or-string", "object", "any",
@@ -182,7 +184,14 @@ class Schema:
 @cache
 def builtin() -> Schema:
     """The schema of the built-in kinds."""
-    return Schema(msgspec.json.decode(zlib.decompress(_data("definitions.json.z"))))
+    definitions = published()
+    return Schema({**definitions, **older_definitions(definitions)})
+
+
+def published() -> Mapping[str, Mapping[str, Any]]:
+    """The definitions that v1.36 publishes."""
+    definitions: dict[str, Mapping[str, Any]] = msgspec.json.decode(zlib.decompress(_data("definitions.json.z")))
+    return definitions
 
 
 def _data(name: str) -> bytes:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubeglass.components.api import names, objects
+from kubeglass.components.api import conversion, names, objects
 from kubeglass.components.api.errors import Cause
-from kubeglass.components.api.kinds import Kind
-from kubeglass.components.api.validation import core, metadata, podchanges, pods, workloads
+from kubeglass.components.api.kinds import FLOW_SCHEMA, Kind
+from kubeglass.components.api.validation import core, flowcontrol, metadata, podchanges, pods, workloads
 from kubeglass.components.api.validation.metadata import NameCheck
 
 
@@ -23,6 +23,7 @@ class Rules:
     view: type[Any]
     check: Callable[[Any], list[Cause]]
     check_update: Callable[[Any, Any], list[Cause]] | None = None
+    check_status: Callable[[Any], list[Cause]] | None = None
 
 
 def _pod(pod: objects.Pod) -> list[Cause]:
@@ -75,9 +76,11 @@ RULES: Mapping[tuple[str, str], Rules] = {
     ("rbac.authorization.k8s.io", "clusterrolebindings"): Rules(
         objects.ClusterRoleBinding, core.cluster_role_binding, core.cluster_role_binding_update
     ),
-    ("flowcontrol.apiserver.k8s.io", "flowschemas"): Rules(objects.FlowSchema, core.flow_schema),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): Rules(
+        objects.FlowSchema, flowcontrol.flow_schema, check_status=flowcontrol.status
+    ),
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): Rules(
-        objects.PriorityLevelConfiguration, core.priority_level
+        objects.PriorityLevelConfiguration, flowcontrol.priority_level, check_status=flowcontrol.status
     ),
 }
 
@@ -99,23 +102,42 @@ def name_check(kind: Kind) -> NameCheck:
 def created(kind: Kind, obj: Mapping[str, Any]) -> list[Cause]:
     """Causes against a new object."""
     rules = _rules(kind)
-    view = objects.decode(rules.view, obj)
+    view = _view(rules, kind, obj)
     causes = metadata.metadata(
         view.metadata, kind.namespaced, name_check(kind), loose_finalizers=_has_loose_finalizers(kind)
     )
-    return causes + rules.check(view)
+    return _worded(kind, causes + rules.check(view))
 
 
 def updated(kind: Kind, new: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
     """Causes against the new state of an object that exists."""
     rules = _rules(kind)
-    after, before = objects.decode(rules.view, new), objects.decode(rules.view, old)
+    after, before = _view(rules, kind, new), _view(rules, kind, old)
     loose = _has_loose_finalizers(kind)
     causes = metadata.metadata(after.metadata, kind.namespaced, lambda _: [], loose_finalizers=loose)
     causes += metadata.metadata_update(after.metadata, before.metadata)
     if rules.check_update is not None:
         causes += rules.check_update(after, before)
-    return causes + rules.check(after)
+    return _worded(kind, causes + rules.check(after))
+
+
+def status_updated(kind: Kind, new: Mapping[str, Any]) -> list[Cause]:
+    """Causes against the new status of an object."""
+    rules = _rules(kind)
+    if rules.check_status is None:
+        return []
+    return rules.check_status(_view(rules, kind, new))
+
+
+def _view(rules: Rules, kind: Kind, obj: Mapping[str, Any]) -> Any:
+    """An older version is judged as what it becomes at rest."""
+    if conversion.needed(kind) and kind.stored_group == kind.group:
+        obj = conversion.to_stored(kind, dict(obj))
+    return objects.decode(rules.view, obj)
+
+
+def _worded(kind: Kind, causes: list[Cause]) -> list[Cause]:
+    return flowcontrol.in_version(kind.version, causes) if kind.group == FLOW_SCHEMA.group else causes
 
 
 def _has_loose_finalizers(kind: Kind) -> bool:

@@ -22,7 +22,6 @@ from kubeglass.components.api.objects import (
     Endpoints,
     EndpointSlice,
     Event,
-    FlowSchema,
     Ingress,
     Lease,
     LimitRange,
@@ -33,7 +32,6 @@ from kubeglass.components.api.objects import (
     PersistentVolumeClaim,
     PolicyRule,
     PriorityClass,
-    PriorityLevelConfiguration,
     ResourceQuota,
     Role,
     RoleBinding,
@@ -440,44 +438,3 @@ def _binding(kind: str, name: str, kinds: tuple[str, ...], subjects: tuple[Subje
         elif subject.kind == "ServiceAccount" and not subject.namespace and kinds == ("ClusterRole",):
             causes.append(required(f"{at}.namespace"))
     return causes
-
-
-def flow_schema(found: FlowSchema) -> list[Cause]:
-    spec = found.spec
-    causes: list[Cause] = []
-    if not 1 <= spec.matching_precedence <= 10000:
-        at = "spec.matchingPrecedence"
-        text = "must not be greater than 10000" if spec.matching_precedence > 0 else "must be a positive value"
-        causes.append(invalid(at, spec.matching_precedence, text))
-    if not spec.priority_level_configuration.name:
-        causes.append(required("spec.priorityLevelConfiguration.name"))
-    if spec.distinguisher_method is not None and spec.distinguisher_method.type not in ("ByUser", "ByNamespace"):
-        supported = ("ByNamespace", "ByUser")
-        causes.append(not_supported("spec.distinguisherMethod.type", spec.distinguisher_method.type, supported))
-    for index, rule in enumerate(spec.rules):
-        at = f"spec.rules[{index}]"
-        if not rule.subjects:
-            causes.append(required(f"{at}.subjects", "subjects must contain at least one value"))
-        if not rule.resource_rules and not rule.non_resource_rules:
-            text = "at least one of resourceRules and nonResourceRules has to be non-empty"
-            causes.append(required(at, text))
-    return causes
-
-
-def priority_level(found: PriorityLevelConfiguration) -> list[Cause]:
-    spec = found.spec
-    if spec.type == "Limited":
-        if spec.limited is None:
-            return [required("spec.limited", "must not be empty when type is Limited")]
-        if not 0 <= spec.limited.lendable_percent <= 100:
-            text = "must be between 0 and 100, inclusive"
-            return [invalid("spec.limited.lendablePercent", spec.limited.lendable_percent, text)]
-        if spec.limited.nominal_concurrency_shares < 0:
-            text = "must be a non-negative integer"
-            return [invalid("spec.limited.nominalConcurrencyShares", spec.limited.nominal_concurrency_shares, text)]
-        return []
-    if spec.type == "Exempt":
-        if spec.limited is not None:
-            return [forbidden("spec.limited", "must be nil if the type is not Limited")]
-        return []
-    return [not_supported("spec.type", spec.type, ("Exempt", "Limited"))]

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from kubeglass.components.apiserver.flowcontrol.defaults import MANDATORY_LEVELS, MANDATORY_SCHEMAS
-from kubeglass.components.apiserver.flowcontrol.objects import (
+from kubeglass.components.api.flowcontrol import MANDATORY_LEVELS, MANDATORY_SCHEMAS
+from kubeglass.components.api.objects.flowcontrol import (
     CATCH_ALL,
     EXEMPT,
     Condition,

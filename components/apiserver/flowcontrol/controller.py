@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
+from kubeglass.components.api.objects.flowcontrol import FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.configuration import Plan
 from kubeglass.components.apiserver.flowcontrol.metrics import (
     OPEN_WATCHES,
@@ -28,7 +29,6 @@ from kubeglass.components.apiserver.flowcontrol.metrics import (
     FlowControlMetrics,
     FlowTally,
 )
-from kubeglass.components.apiserver.flowcontrol.objects import FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
 from kubeglass.components.apiserver.flowcontrol.recorder import EXECUTED, Caller, Record, Recorder
 from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Level, Regulator

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from kubeglass.components.api.objects.flowcontrol import FlowSchema
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Ticket
 from kubeglass.components.apiserver.flowcontrol.explain import describe_subject, explain
-from kubeglass.components.apiserver.flowcontrol.objects import FlowSchema
 from kubeglass.components.apiserver.flowcontrol.queueset import Queue, Request, State
 from kubeglass.components.apiserver.flowcontrol.recorder import Record
 from kubeglass.components.apiserver.flowcontrol.regulator import Level

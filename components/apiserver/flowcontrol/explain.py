@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from kubeglass.components.apiserver.flowcontrol.objects import FlowSchema, ResourceRule, Rule, Subject
+from kubeglass.components.api.objects.flowcontrol import FlowSchema, ResourceRule, Rule, Subject
 from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Regulator
 from kubeglass.components.apiserver.flowcontrol.schemas import (
     RequestDigest,

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kubeglass.components.apiserver.flowcontrol.objects import PriorityLevel
+from kubeglass.components.api.objects.flowcontrol import PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.seats import half_away
 
 MIN_TARGET = 0.001

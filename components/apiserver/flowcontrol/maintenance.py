@@ -13,13 +13,13 @@ from typing import Any
 
 from kubeglass.components.api.errors import AlreadyExists, ApiError, Conflict, NotFound
 from kubeglass.components.api.kinds import FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION, Kind
+from kubeglass.components.api.objects.flowcontrol import Condition, FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.configuration import Plan, StatusWriteLimiter
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController
-from kubeglass.components.apiserver.flowcontrol.defaults import Write, maintenance
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
-from kubeglass.components.apiserver.flowcontrol.objects import Condition, FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.regulator import ADJUSTMENT_PERIOD_NS
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND
+from kubeglass.components.apiserver.flowcontrol.upkeep import Write, maintenance
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.informer import Change, Informer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from kubeglass.components.api.objects.flowcontrol import FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.configuration import Plan, plan
 from kubeglass.components.apiserver.flowcontrol.demand import SeatDemand
 from kubeglass.components.apiserver.flowcontrol.limits import (
@@ -18,7 +19,6 @@ from kubeglass.components.apiserver.flowcontrol.limits import (
     adjust,
     divide,
 )
-from kubeglass.components.apiserver.flowcontrol.objects import FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.queueset import FlowCounters, QueueSet, QueuingConfig, Request
 from kubeglass.components.apiserver.flowcontrol.rejections import RetryAfter
 from kubeglass.components.apiserver.flowcontrol.schemas import Classifier, RequestDigest, distinguisher

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from kubeglass.components.apiserver.flowcontrol.objects import (
+from kubeglass.components.api.objects.flowcontrol import (
     CATCH_ALL,
     FlowSchema,
     NonResourceRule,

@@ -14,7 +14,8 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-MAX_HASH_BITS = 60
+from kubeglass.components.api.flowcontrol import MAX_HASH_BITS, required_bits
+
 MAX_DECK_SIZE = 1 << 26
 _CACHED_HANDS = 4096
 
@@ -23,11 +24,6 @@ def flow_hash(schema: str, distinguisher: str) -> int:
     """The 64-bit identity of a flow."""
     digest = hashlib.sha256(b"%b\x00%b" % (schema.encode(), distinguisher.encode())).digest()
     return int.from_bytes(digest[:8], "little")
-
-
-def required_bits(deck_size: int, hand_size: int) -> int:
-    """How many bits of the hash a deal uses up."""
-    return math.ceil(math.log2(deck_size) * hand_size)
 
 
 def dealing_error(deck_size: int, hand_size: int) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from kubeglass.components.apiserver.flowcontrol.defaults import LEVELS, SCHEMAS
-from kubeglass.components.apiserver.flowcontrol.objects import FlowSchema, PriorityLevel, flow_schema, priority_level
+from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
+from kubeglass.components.api.objects.flowcontrol import FlowSchema, PriorityLevel, flow_schema, priority_level
 from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
 from kubeglass.components.apiserver.flowcontrol.regulator import ADJUSTMENT_PERIOD_NS, Level, Regulator
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest

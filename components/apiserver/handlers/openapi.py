@@ -14,8 +14,9 @@ from urllib.parse import parse_qs
 import msgspec
 
 from kubeglass import GIT_VERSION
-from kubeglass.components.api.kinds import Kind
+from kubeglass.components.api.kinds import FLOW_SCHEMA, Kind
 from kubeglass.components.api.schema import types
+from kubeglass.components.api.schema.older import older_version
 from kubeglass.components.api.schema.texts import descriptions
 from kubeglass.components.apiserver.registry.served import CustomKind, ServedKinds
 from kubeglass.components.apiserver.wire import Request, Response, text_response
@@ -115,7 +116,12 @@ class OpenApi:
 
     def _build_v2(self) -> Json:
         texts = descriptions()
-        definitions = {name: _described(name, raw, texts) for name, raw in types.builtin().definitions.items()}
+        versions = self._served.table.groups()[FLOW_SCHEMA.group]
+        definitions = {
+            name: _described(name, raw, texts)
+            for name, raw in types.builtin().definitions.items()
+            if older_version(name) in ("", *versions)
+        }
         for custom in self._served.customs:
             definitions[custom_name(custom.kind)] = _custom_definition(custom)
         return {

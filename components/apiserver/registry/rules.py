@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kubeglass.components.api import kinds
+from kubeglass.components.api import kinds, validation
 from kubeglass.components.api.errors import Cause
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver.registry import crd, strategies
@@ -43,8 +43,10 @@ def validate(served: ServedKinds, kind: Kind, obj: Object) -> list[Cause]:
 
 
 def validate_subresource(served: ServedKinds, kind: Kind, subresource: str, new: Object, old: Object) -> list[Cause]:
+    if subresource != "status":
+        return []
     custom = served.custom(kind)
-    return crd.validate(custom, new) if custom is not None and subresource == "status" else []
+    return crd.validate(custom, new) if custom is not None else validation.status_updated(kind, new)
 
 
 def restrict(kind: Kind, subresource: str, new: Object, old: Object, now: float) -> None:

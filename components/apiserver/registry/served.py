@@ -5,13 +5,14 @@ The one mutable table of kinds; routes, discovery and the store look kinds up he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kubeglass.components.api.kinds import BUILTIN, Kind, KindTable
+from kubeglass.components.api.kinds import KINDS, OLDER_KINDS, Kind, KindTable
 from kubeglass.components.api.schema import types
 from kubeglass.components.api.schema.types import Struct
 from kubeglass.components.api.table import Column
+from kubeglass.components.apiserver.registry.runtimeconfig import served_kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,17 @@ class CustomKind:
 class ServedKinds:
     """Look-up of everything a URL or an object may name."""
 
-    def __init__(self, builtin: KindTable = BUILTIN) -> None:
-        self._builtin = KindTable([row for row in builtin.rows if row.served])
+    def __init__(self, runtime_config: Sequence[str] = ()) -> None:
+        """Raises ConfigError."""
+        self._builtin = KindTable(served_kinds((*KINDS, *OLDER_KINDS), runtime_config))
         self._custom: dict[Kind, CustomKind] = {}
         self.table = self._builtin
         self._changed: list[Callable[[], None]] = []
+
+    @property
+    def builtin(self) -> tuple[Kind, ...]:
+        """The built-in rows that are served."""
+        return self._builtin.rows
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Have `listener` called whenever custom kinds come or go."""

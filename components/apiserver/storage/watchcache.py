@@ -25,6 +25,7 @@ FRESH_SECONDS = 75.0
 """The ring grows rather than forget a change younger than this, so that a watch may be resumed for that long."""
 WATCHER_CAPACITY = 1000
 """How many changes may wait for one watcher before it is ended."""
+_SAMPLED = 100
 _TRIGGERS = {"pods": "spec.nodeName"}
 """The field most watches of a resource select by: such watchers are found by value instead of asked one by one."""
 
@@ -173,6 +174,11 @@ class WatchCache:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def average_bytes(self) -> int:
+        """How large an object is, by a sample of them."""
+        keys = self._keys[:: max(len(self._keys) // _SAMPLED, 1)]
+        return sum(len(self._records[key].tail) for key in keys) // max(len(keys), 1)
 
     def records(self) -> Iterator[Record]:
         """All of them, in key order."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
+from kubeglass.components.api.objects.flowcontrol import flow_schema, priority_level
 from kubeglass.components.apiserver.flowcontrol.configuration import StatusWriteLimiter, plan
-from kubeglass.components.apiserver.flowcontrol.defaults import LEVELS, SCHEMAS
-from kubeglass.components.apiserver.flowcontrol.objects import flow_schema, priority_level
 from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
 from kubeglass.components.apiserver.flowcontrol.regulator import Regulator
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 from kubeglass.components.apiserver.flowcontrol import dumps
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Rejected
-from kubeglass.components.apiserver.flowcontrol.defaults import LEVELS, SCHEMAS
 from kubeglass.components.apiserver.flowcontrol.dumps import Dumps, api_version, table, time_text
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
 from kubeglass.components.apiserver.flowcontrol.recorder import Caller

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from kubeglass.components.api.objects.flowcontrol import flow_schema, priority_level
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver import requestinfo
 from kubeglass.components.apiserver.flowcontrol import watchinit
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController
 from kubeglass.components.apiserver.flowcontrol.filter import MaxInFlight, PriorityAndFairness
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
-from kubeglass.components.apiserver.flowcontrol.objects import flow_schema, priority_level
 from kubeglass.components.apiserver.wire import Request, Response, Stream, Tunnel
 from kubeglass.telemetry.metrics.registry import Registry
 
@@ -123,7 +123,7 @@ async def test_imagined_objects_have_no_uid() -> None:
 
 async def test_queue_wait_is_annotated_and_not_counted() -> None:
     """The time in the queue goes into the audit annotation and out of the SLI duration."""
-    from kubeglass.components.apiserver.flowcontrol.defaults import LEVELS, SCHEMAS
+    from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 
     controller = FlowController(2, FlowControlMetrics(Registry()))
     controller.configure(SCHEMAS, LEVELS)

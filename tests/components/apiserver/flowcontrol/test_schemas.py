@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubeglass.components.apiserver.flowcontrol.defaults import LEVELS, SCHEMAS
-from kubeglass.components.apiserver.flowcontrol.objects import flow_schema
+from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
+from kubeglass.components.api.objects.flowcontrol import flow_schema
 from kubeglass.components.apiserver.flowcontrol.schemas import (
     Classifier,
     RequestDigest,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from kubeglass.components.apiserver.flowcontrol.defaults import LEVELS, SCHEMAS
+from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 from kubeglass.components.apiserver.flowcontrol.plot import draw
 from kubeglass.components.apiserver.flowcontrol.recorder import Caller, Record
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest

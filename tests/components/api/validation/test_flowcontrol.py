@@ -1,4 +1,4 @@
-"""Why flowcontrol objects are refused, and what the older versions say."""
+"""Why flowcontrol objects are refused."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import Any
 
 import pytest
 
-from kubeglass.components.apiserver.flowcontrol import conversion, defaults, validation
-from kubeglass.components.apiserver.flowcontrol.objects import priority_level
+from kubeglass.components.api import flowcontrol as builtin
+from kubeglass.components.api.objects.flowcontrol import flow_schema, priority_level
+from kubeglass.components.api.validation import flowcontrol as validation
 
-MATCHING: Any = json.loads((Path(__file__).parent / "data" / "matching.json").read_text())
-DEALING: Any = json.loads((Path(__file__).parent / "data" / "dealing.json").read_text())
-RELEASES: Any = json.loads((Path(__file__).parent / "data" / "defaults.json").read_text())["release120"]
+DATA = Path(__file__).parents[2] / "apiserver" / "flowcontrol" / "data"
+MATCHING: Any = json.loads((DATA / "matching.json").read_text())
+DEALING: Any = json.loads((DATA / "dealing.json").read_text())
 
 
-@pytest.mark.parametrize("obj", defaults.MANDATORY_SCHEMA_OBJECTS + defaults.SUGGESTED_SCHEMA_OBJECTS)
+@pytest.mark.parametrize("obj", builtin.MANDATORY_SCHEMA_OBJECTS + builtin.SUGGESTED_SCHEMA_OBJECTS)
 def test_built_in_schemas_are_valid(obj: Any) -> None:
     """Nothing is wrong with the built-in schemas."""
-    assert validation.flow_schema(obj) == []
+    assert validation.flow_schema(flow_schema(obj)) == []
 
 
-@pytest.mark.parametrize("obj", defaults.MANDATORY_LEVEL_OBJECTS + defaults.SUGGESTED_LEVEL_OBJECTS)
+@pytest.mark.parametrize("obj", builtin.MANDATORY_LEVEL_OBJECTS + builtin.SUGGESTED_LEVEL_OBJECTS)
 def test_built_in_levels_are_valid(obj: Any) -> None:
     """Nothing is wrong with the built-in levels."""
-    assert validation.priority_level(obj) == []
+    assert validation.priority_level(priority_level(obj)) == []
 
 
 @pytest.mark.parametrize("case", MATCHING["nonResourceUrlValidation"], ids=lambda c: c["path"] or "empty")
@@ -36,14 +37,14 @@ def test_urls(case: Any) -> None:
 
 
 def _schema(**spec: Any) -> dict[str, Any]:
-    obj = copy.deepcopy(defaults.SUGGESTED_SCHEMA_OBJECTS[-1])
+    obj = copy.deepcopy(builtin.SUGGESTED_SCHEMA_OBJECTS[-1])
     obj["metadata"]["name"] = "mine"
     obj["spec"] |= spec
     return obj
 
 
 def _rule(**changes: Any) -> dict[str, Any]:
-    rule = copy.deepcopy(defaults.SUGGESTED_SCHEMA_OBJECTS[-1]["spec"]["rules"][0])
+    rule = copy.deepcopy(builtin.SUGGESTED_SCHEMA_OBJECTS[-1]["spec"]["rules"][0])
     return _schema(rules=[rule | changes])
 
 
@@ -130,24 +131,24 @@ REFUSED = [
 @pytest.mark.parametrize(("obj", "field", "message"), REFUSED, ids=[f"{row[1]} {row[2][:30]}" for row in REFUSED])
 def test_refused_schemas(obj: Any, field: str, message: str) -> None:
     """Each mistake has its field and its sentence."""
-    assert [(cause.field, cause.message) for cause in validation.flow_schema(obj)] == [(field, message)]
+    assert [(cause.field, cause.message) for cause in validation.flow_schema(flow_schema(obj))] == [(field, message)]
 
 
 def test_unknown_verbs() -> None:
     """A verb that no request has is refused with the list of those that exist."""
-    (cause,) = validation.flow_schema(_resource_rule(verbs=["look"]))
+    (cause,) = validation.flow_schema(flow_schema(_resource_rule(verbs=["look"])))
     assert cause.message.startswith('Unsupported value: ["look"]: supported values: "create", "delete"')
 
 
 def test_namespaces_are_labels() -> None:
     """A namespace in a rule is a DNS label or the asterisk."""
-    (cause,) = validation.flow_schema(_resource_rule(namespaces=["A"]))
+    (cause,) = validation.flow_schema(flow_schema(_resource_rule(namespaces=["A"])))
     assert cause.field == "spec.rules[0].resourceRules[0].namespaces[0]"
     assert "each member of this list must be '*' or a DNS-1123 label; " in cause.message
 
 
 def _level(name: str = "mine", **changes: Any) -> dict[str, Any]:
-    obj = copy.deepcopy(defaults.SUGGESTED_LEVEL_OBJECTS[0])
+    obj = copy.deepcopy(builtin.SUGGESTED_LEVEL_OBJECTS[0])
     obj["metadata"]["name"] = name
     obj["spec"]["limited"] |= changes
     return obj
@@ -215,70 +216,42 @@ REFUSED_LEVELS = [
 @pytest.mark.parametrize(("obj", "field", "message"), REFUSED_LEVELS, ids=[row[1] for row in REFUSED_LEVELS])
 def test_refused_levels(obj: Any, field: str, message: str) -> None:
     """Each mistake has its field and its sentence."""
-    assert [(cause.field, cause.message) for cause in validation.priority_level(obj)] == [(field, message)]
+    assert [(cause.field, cause.message) for cause in validation.priority_level(priority_level(obj))] == [
+        (field, message)
+    ]
 
 
 def test_zero_shares_are_a_jail() -> None:
     """A level may have no shares at all."""
-    assert validation.priority_level(_level(nominalConcurrencyShares=0)) == []
+    assert validation.priority_level(priority_level(_level(nominalConcurrencyShares=0))) == []
 
 
 def test_mandatory_specs_are_fixed() -> None:
     """The mandatory objects may not change, but for the two numbers of the exempt level."""
-    catch_all = copy.deepcopy(defaults.MANDATORY_LEVEL_OBJECTS[0])
+    catch_all = copy.deepcopy(builtin.MANDATORY_LEVEL_OBJECTS[0])
     catch_all["spec"]["limited"]["nominalConcurrencyShares"] = 6
-    (cause,) = validation.priority_level(catch_all)
+    (cause,) = validation.priority_level(priority_level(catch_all))
     assert cause.message.endswith("spec of 'catch-all' must equal the fixed value")
-    exempt = copy.deepcopy(defaults.MANDATORY_LEVEL_OBJECTS[1])
+    exempt = copy.deepcopy(builtin.MANDATORY_LEVEL_OBJECTS[1])
     exempt["spec"]["exempt"] = {"nominalConcurrencyShares": 9, "lendablePercent": 10}
-    assert validation.priority_level(exempt) == []
-    schema = copy.deepcopy(defaults.MANDATORY_SCHEMA_OBJECTS[0])
+    assert validation.priority_level(priority_level(exempt)) == []
+    schema = copy.deepcopy(builtin.MANDATORY_SCHEMA_OBJECTS[0])
     schema["spec"]["rules"] = schema["spec"]["rules"] * 2
-    (cause,) = validation.flow_schema(schema)
+    (cause,) = validation.flow_schema(flow_schema(schema))
     assert cause.message.endswith("spec of 'exempt' must equal the fixed value")
 
 
 def test_only_exempt_is_exempt() -> None:
     """The type Exempt goes with the name exempt, both ways."""
-    (cause,) = validation.priority_level({"metadata": {"name": "mine"}, "spec": {"type": "Exempt"}})
+    (cause,) = validation.priority_level(priority_level({"metadata": {"name": "mine"}, "spec": {"type": "Exempt"}}))
     assert cause.message == "Invalid value: \"Exempt\": type must be 'Exempt' if and only if name is 'exempt'"
 
 
-@pytest.mark.parametrize("obj", RELEASES["priorityLevelConfigurations"], ids=lambda o: o["metadata"]["name"])
-def test_levels_of_120_convert(obj: Any) -> None:
-    """assuredConcurrencyShares of the old versions are nominalConcurrencyShares today, and back."""
-    converted = conversion.to_v1(obj)
-    assert converted["apiVersion"] == "flowcontrol.apiserver.k8s.io/v1"
-    if "limited" in obj["spec"]:
-        assert priority_level(converted).shares == obj["spec"]["limited"]["assuredConcurrencyShares"]
-    assert conversion.from_v1(converted, "v1beta1") == obj
-
-
-@pytest.mark.parametrize("version", ["v1alpha1", "v1beta1", "v1beta2"])
-def test_zero_meant_the_default(version: str) -> None:
-    """In the older versions an absent or zero share meant thirty."""
-    obj = {
-        "apiVersion": f"flowcontrol.apiserver.k8s.io/{version}",
-        "spec": {"limited": {"assuredConcurrencyShares": 0}},
-    }
-    assert conversion.to_v1(obj)["spec"]["limited"] == {"nominalConcurrencyShares": 30}
-
-
-def test_v1beta3_keeps_a_marked_zero() -> None:
-    """v1beta3 needs an annotation to say zero, and says it itself."""
-    jail = {
-        "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
-        "metadata": {"name": "jail"},
-        "spec": {"limited": {"nominalConcurrencyShares": 0}},
-    }
-    old = conversion.from_v1(jail, "v1beta3")
-    assert old["metadata"]["annotations"] == {conversion.PRESERVE_ZERO_ANNOTATION: ""}
-    assert conversion.to_v1(old) == jail
-    old["metadata"] = {"name": "jail"}
-    assert conversion.to_v1(old)["spec"]["limited"]["nominalConcurrencyShares"] == 30
-
-
-def test_foreign_versions_are_refused() -> None:
-    """Only versions of this group convert."""
-    with pytest.raises(ValueError, match="v2"):
-        conversion.to_v1({"apiVersion": "flowcontrol.apiserver.k8s.io/v2"})
+def test_old_versions_name_their_own_field() -> None:
+    """A cause against the shares is about the field that the client wrote."""
+    causes = validation.priority_level(priority_level(_level(nominalConcurrencyShares=-1)))
+    (cause,) = validation.in_version("v1beta1", causes)
+    assert (cause.field, cause.message) == (
+        "spec.limited.assuredConcurrencyShares",
+        "Invalid value: -1: must be a non-negative integer",
+    )

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from kubeglass.components.apiserver.flowcontrol import defaults
-from kubeglass.components.apiserver.flowcontrol.objects import AUTO_UPDATE_ANNOTATION, flow_schema, priority_level
+from kubeglass.components.api import flowcontrol as builtin
+from kubeglass.components.api.objects.flowcontrol import AUTO_UPDATE_ANNOTATION, flow_schema, priority_level
+from kubeglass.components.apiserver.flowcontrol.upkeep import maintenance
 
 DATA: Any = json.loads((Path(__file__).parent / "data" / "defaults.json").read_text())
 
@@ -18,10 +19,10 @@ DATA: Any = json.loads((Path(__file__).parent / "data" / "defaults.json").read_t
 @pytest.mark.parametrize(
     ("built_in", "expected"),
     [
-        (defaults.MANDATORY_LEVEL_OBJECTS, DATA["mandatory"]["priorityLevelConfigurations"]),
-        (defaults.MANDATORY_SCHEMA_OBJECTS, DATA["mandatory"]["flowSchemas"]),
-        (defaults.SUGGESTED_LEVEL_OBJECTS, DATA["suggested"]["priorityLevelConfigurations"]),
-        (defaults.SUGGESTED_SCHEMA_OBJECTS, DATA["suggested"]["flowSchemas"]),
+        (builtin.MANDATORY_LEVEL_OBJECTS, DATA["mandatory"]["priorityLevelConfigurations"]),
+        (builtin.MANDATORY_SCHEMA_OBJECTS, DATA["mandatory"]["flowSchemas"]),
+        (builtin.SUGGESTED_LEVEL_OBJECTS, DATA["suggested"]["priorityLevelConfigurations"]),
+        (builtin.SUGGESTED_SCHEMA_OBJECTS, DATA["suggested"]["flowSchemas"]),
     ],
     ids=["mandatory levels", "mandatory schemas", "suggested levels", "suggested schemas"],
 )
@@ -32,8 +33,8 @@ def test_objects(built_in: Any, expected: Any) -> None:
 
 def _stored() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What a server holds after it created everything."""
-    schemas = copy.deepcopy([*defaults.MANDATORY_SCHEMA_OBJECTS, *defaults.SUGGESTED_SCHEMA_OBJECTS])
-    levels = copy.deepcopy([*defaults.MANDATORY_LEVEL_OBJECTS, *defaults.SUGGESTED_LEVEL_OBJECTS])
+    schemas = copy.deepcopy([*builtin.MANDATORY_SCHEMA_OBJECTS, *builtin.SUGGESTED_SCHEMA_OBJECTS])
+    levels = copy.deepcopy([*builtin.MANDATORY_LEVEL_OBJECTS, *builtin.SUGGESTED_LEVEL_OBJECTS])
     for obj in schemas + levels:
         obj["metadata"]["generation"] = 1
     return schemas, levels
@@ -45,7 +46,7 @@ def _by_name(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 def test_everything_is_created_suggested_first() -> None:
     """An empty server gets all objects, levels before the schemas that need them."""
-    writes = defaults.maintenance([], [])
+    writes = maintenance([], [])
     assert {write.verb for write in writes} == {"create"}
     assert [write.name for write in writes][:2] == ["system", "node-high"]
     assert [write.name for write in writes][-2:] == ["exempt", "catch-all"]
@@ -54,7 +55,7 @@ def test_everything_is_created_suggested_first() -> None:
 
 def test_nothing_to_do() -> None:
     """A server that holds everything is left alone."""
-    assert defaults.maintenance(*_stored()) == []
+    assert maintenance(*_stored()) == []
 
 
 def test_mandatory_objects_are_enforced() -> None:
@@ -63,13 +64,13 @@ def test_mandatory_objects_are_enforced() -> None:
     _by_name(schemas, "catch-all")["spec"]["matchingPrecedence"] = 9999
     _by_name(levels, "catch-all")["metadata"]["annotations"] = {AUTO_UPDATE_ANNOTATION: "false"}
     _by_name(levels, "exempt")["spec"]["exempt"] = {"nominalConcurrencyShares": 10, "lendablePercent": 50}
-    writes = defaults.maintenance(schemas, levels)
+    writes = maintenance(schemas, levels)
     assert [(write.verb, write.plural, write.name) for write in writes] == [
         ("update", "prioritylevelconfigurations", "catch-all"),
         ("update", "flowschemas", "catch-all"),
     ]
     assert writes[0].obj["metadata"]["annotations"] == {AUTO_UPDATE_ANNOTATION: "true"}
-    assert writes[1].obj["spec"] == defaults.MANDATORY_SCHEMA_OBJECTS[1]["spec"]
+    assert writes[1].obj["spec"] == builtin.MANDATORY_SCHEMA_OBJECTS[1]["spec"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_suggested_objects_are_maintained(
     level["metadata"]["annotations"] = {} if annotation is None else {AUTO_UPDATE_ANNOTATION: annotation}
     level["metadata"]["generation"] = generation
     level["spec"]["limited"]["nominalConcurrencyShares"] = 7
-    writes = defaults.maintenance(schemas, levels)
+    writes = maintenance(schemas, levels)
     if becomes is None:
         assert writes == []
         return
@@ -106,7 +107,7 @@ def test_retired_objects_are_removed() -> None:
     schemas, levels = _stored()
     for name, flag in (("workload-leader-election", "true"), ("mine", "false")):
         schemas.append({"metadata": {"name": name, "annotations": {AUTO_UPDATE_ANNOTATION: flag}}, "spec": {}})
-    assert [(w.verb, w.name) for w in defaults.maintenance(schemas, levels)] == [("delete", "workload-leader-election")]
+    assert [(w.verb, w.name) for w in maintenance(schemas, levels)] == [("delete", "workload-leader-election")]
 
 
 def test_views_take_the_defaults_of_the_api() -> None:

@@ -1,59 +1,66 @@
 """Why a FlowSchema or PriorityLevelConfiguration is refused: the causes of the 422, in upstream's words. Pure.
 
-Takes decoded v1 JSON that already has its defaults. Metadata is checked by whoever checks it for every kind.
+Takes v1 views of objects that already have their defaults. Metadata is checked by whoever checks it for every kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from kubeglass.components.api import names
+from kubeglass.components.api.conversions.flowcontrol import shares_field
 from kubeglass.components.api.errors import Cause
 from kubeglass.components.api.fielderrors import duplicate, forbidden, invalid, not_supported, required
-from kubeglass.components.apiserver.flowcontrol import objects
-from kubeglass.components.apiserver.flowcontrol.conversion import ASSURED
-from kubeglass.components.apiserver.flowcontrol.defaults import (
+from kubeglass.components.api.flowcontrol import (
     MANDATORY_LEVELS,
     MANDATORY_SCHEMAS,
+    MAX_HASH_BITS,
     exempt_differs_only_in_its_numbers,
+    required_bits,
 )
-from kubeglass.components.apiserver.flowcontrol.shufflesharding import MAX_HASH_BITS, required_bits
+from kubeglass.components.api.objects import flowcontrol as objects
+from kubeglass.components.api.objects.struct import encode
 
 MAX_PRECEDENCE = 10000
 MAX_QUEUES = 10_000_000
 VERBS = frozenset(("get", "list", "create", "update", "delete", "deletecollection", "patch", "watch", "proxy"))
 _SUBJECTS = {"ServiceAccount": "serviceAccount", "User": "user", "Group": "group"}
+_SHARES = "spec.limited.nominalConcurrencyShares"
 _NAMESPACE_INTRO = "each member of this list must be '*' or a DNS-1123 label; "
 
 
-def flow_schema(obj: Mapping[str, Any]) -> list[Cause]:
+def flow_schema(view: objects.FlowSchema) -> list[Cause]:
     """The causes for which a FlowSchema is refused."""
-    view = objects.flow_schema(obj)
     causes = list(_schema_spec(view))
     built_in = next((schema for schema in MANDATORY_SCHEMAS if schema.name == view.name), None)
     if built_in is not None and built_in.spec != view.spec:
-        causes.append(invalid("spec", obj.get("spec"), f"spec of '{view.name}' must equal the fixed value"))
+        causes.append(invalid("spec", encode(view.spec), f"spec of '{view.name}' must equal the fixed value"))
     return causes + list(_conditions(view.status.conditions))
 
 
-def priority_level(obj: Mapping[str, Any], version: str = "v1") -> list[Cause]:
-    """The causes for which a PriorityLevelConfiguration is refused; `version` names the field of the shares."""
-    view = objects.priority_level(obj)
-    causes = list(_level_spec(view, version))
-    if view.name == objects.EXEMPT and not exempt_differs_only_in_its_numbers(obj.get("spec") or {}):
+def priority_level(view: objects.PriorityLevel) -> list[Cause]:
+    """The causes for which a PriorityLevelConfiguration is refused."""
+    causes = list(_level_spec(view))
+    if view.name == objects.EXEMPT and not exempt_differs_only_in_its_numbers(view.spec):
         detail = "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value"
-        causes.append(invalid("spec", obj.get("spec"), detail))
+        causes.append(invalid("spec", encode(view.spec), detail))
     elif view.name == objects.CATCH_ALL and view.spec != MANDATORY_LEVELS[0].spec:
-        causes.append(invalid("spec", obj.get("spec"), "spec of 'catch-all' must equal the fixed value"))
+        causes.append(invalid("spec", encode(view.spec), "spec of 'catch-all' must equal the fixed value"))
     return causes + list(_conditions(view.status.conditions))
 
 
-def status(obj: Mapping[str, Any]) -> list[Cause]:
+def status(view: objects.FlowSchema | objects.PriorityLevel) -> list[Cause]:
     """The causes for which a status of either kind is refused."""
-    return list(_conditions(objects.flow_schema(obj).status.conditions))
+    return list(_conditions(view.status.conditions))
+
+
+def in_version(version: str, causes: Sequence[Cause]) -> list[Cause]:
+    """The same causes, naming the shares as this version does."""
+    path = f"spec.limited.{shares_field(version)}"
+    return [replace(cause, field=path) if cause.field == _SHARES else cause for cause in causes]
 
 
 # FlowSchema
@@ -192,7 +199,7 @@ def url_error(url: str) -> str:
 # PriorityLevelConfiguration
 
 
-def _level_spec(view: objects.PriorityLevel, version: str) -> Iterator[Cause]:
+def _level_spec(view: objects.PriorityLevel) -> Iterator[Cause]:
     spec = view.spec
     if (view.name == objects.EXEMPT) != (spec.type == "Exempt"):
         yield invalid("spec.type", spec.type, "type must be 'Exempt' if and only if name is 'exempt'")
@@ -208,14 +215,13 @@ def _level_spec(view: objects.PriorityLevel, version: str) -> Iterator[Cause]:
         if spec.limited is None:
             yield required("spec.limited", "must not be empty when type is Limited")
         else:
-            yield from _limited(spec.limited, version)
+            yield from _limited(spec.limited)
     else:
         yield not_supported("spec.type", spec.type, ("Exempt", "Limited"))
 
 
-def _limited(limited: objects.Limited, version: str) -> Iterator[Cause]:
-    name = "assuredConcurrencyShares" if version in ASSURED else "nominalConcurrencyShares"
-    yield from _shares(limited.nominal_concurrency_shares, f"spec.limited.{name}")
+def _limited(limited: objects.Limited) -> Iterator[Cause]:
+    yield from _shares(limited.nominal_concurrency_shares, _SHARES)
     yield from _limit_response(limited.limit_response, "spec.limited.limitResponse")
     yield from _lendable(limited.lendable_percent, "spec.limited")
     borrowing = limited.borrowing_limit_percent
