@@ -232,13 +232,15 @@ class MaxInFlight:
         limit = self._limits[kind]
         if limit <= 0:
             return await inner(request)
-        if self._inflight[kind] >= limit and MASTERS not in request.user.groups:
+        if self._inflight[kind] >= limit:
+            if MASTERS in request.user.groups:  # beside the limit, uncounted
+                return await inner(request)
             self._count_rejection(request)
             return too_many_requests(1)
         self._inflight[kind] += 1
         self._metrics.executing[kind].change(1, time.monotonic_ns())
         try:
-            return await inner(request)
+            return await request.send(await inner(request))
         finally:
             self._inflight[kind] -= 1
             self._metrics.executing[kind].change(-1, time.monotonic_ns())
