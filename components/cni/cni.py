@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
@@ -87,12 +88,22 @@ def run(environment: Mapping[str, str], stdin: str) -> tuple[int, dict[str, Any]
         return 1, {"cniVersion": version, **io_failure(error).wire()}
 
 
-def main(stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout) -> int:
+def main(stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout, stderr: TextIO = sys.stderr) -> int:
     """Run as an executable."""
+    start = time.time_ns()
     code, answer = run(os.environ, stdin.read())
     if answer is not None:
         stdout.write(json.dumps(answer) + "\n")
+    if os.environ.get("KUBEGLASS_SPANS") == "stderr":
+        stderr.write(_span(start, (answer or {}).get("msg", "") if code else ""))
     return code
+
+
+def _span(start_ns: int, error: str) -> str:
+    """This run as a span, for the runtime that asked for it (it has the parent, and exports)."""
+    name = f"{os.environ.get('CNI_COMMAND', '')} network"
+    told = {"name": name, "start": start_ns, "end": time.time_ns(), "pid": os.getpid(), "error": error}
+    return f"kubeglass-span: {json.dumps(told)}\n"
 
 
 # -- verbs ----------------------------------------------------------------------------------------------------------

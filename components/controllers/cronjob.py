@@ -206,6 +206,7 @@ class CronJobController:
     """Watches CronJobs and their Jobs."""
 
     name = "cronjob-controller"
+    kind = CRON_JOB
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

@@ -268,6 +268,7 @@ class DaemonSetController:
     """Watches DaemonSets, their Pods, and the nodes."""
 
     name = "daemonset-controller"
+    kind = DAEMON_SET
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

@@ -33,6 +33,7 @@ from kubeglass.components.controllers.views import Deployment, ReplicaSet
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.informer import Change
 from kubeglass.components.machinery.reconcile import DONE, Result, run_reconciler
+from kubeglass.telemetry.tracing.tracer import ANNOTATION
 
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
@@ -40,7 +41,7 @@ HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED_REPLICAS = "deployment.kubernetes.io/desired-replicas"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _ROLLBACK = "deprecated.deployment.rollback.to"
-_NOT_COPIED = frozenset({_LAST_APPLIED, REVISION, HISTORY, DESIRED_REPLICAS, MAX_REPLICAS, _ROLLBACK})
+_NOT_COPIED = frozenset({_LAST_APPLIED, REVISION, HISTORY, DESIRED_REPLICAS, MAX_REPLICAS, _ROLLBACK, ANNOTATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +348,7 @@ class DeploymentController:
     """Watches Deployments, their ReplicaSets and Pods, and takes one step per change."""
 
     name = "deployment-controller"
+    kind = DEPLOYMENT
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

@@ -77,6 +77,7 @@ class DisruptionController:
     """Watches budgets and Pods."""
 
     name = "disruption-controller"
+    kind = POD_DISRUPTION_BUDGET
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

@@ -111,6 +111,7 @@ class EndpointsController:
     """Watches Services and Pods."""
 
     name = "endpoints-controller"
+    kind = SERVICE
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

@@ -115,6 +115,7 @@ class NamespaceController:
     """Watches namespaces."""
 
     name = "namespace-controller"
+    kind = NAMESPACE
 
     def __init__(self, context: ControllerContext) -> None:
         self._client: Client = context.client

@@ -78,6 +78,7 @@ class NodeIpamController:
     """Watches nodes. Does nothing without --cluster-cidr."""
 
     name = "node-ipam-controller"
+    kind = NODE
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

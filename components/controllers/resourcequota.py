@@ -125,6 +125,7 @@ class ResourceQuotaController:
     """Watches quotas and what they count."""
 
     name = "resourcequota-controller"
+    kind = RESOURCE_QUOTA
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

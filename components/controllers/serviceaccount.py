@@ -60,6 +60,7 @@ class ServiceAccountController:
     """Watches namespaces and ServiceAccounts."""
 
     name = "serviceaccount-controller"
+    kind = NAMESPACE
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer
@@ -89,6 +90,7 @@ class RootCaPublisher:
     """Watches namespaces and the published ConfigMaps. Publishes nothing without a certificate (--root-ca-file)."""
 
     name = "root-ca-certificate-publisher-controller"
+    kind = NAMESPACE
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

@@ -251,6 +251,7 @@ class StatefulSetController:
     """Watches StatefulSets and their Pods."""
 
     name = "statefulset-controller"
+    kind = STATEFUL_SET
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

@@ -28,6 +28,7 @@ class TtlAfterFinishedController:
     """Watches Jobs."""
 
     name = "ttl-after-finished-controller"
+    kind = JOB
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer

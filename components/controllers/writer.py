@@ -29,6 +29,8 @@ from kubeglass.components.machinery.events import EventRecorder
 from kubeglass.components.machinery.informer import Change, Informer
 from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.tracing.causality import stamp
+from kubeglass.telemetry.tracing.context import current_context
 from kubeglass.telemetry.tracing.tracer import current_span
 
 ECHO_TIMEOUT_SECONDS = 5.0
@@ -72,6 +74,7 @@ class Writer:
         self._client = client
         self._recorder = recorder
         self._log = telemetry.log
+        self._annotation = telemetry.tracer.annotation
         self._informer_of = informer_of
         self._waiting: dict[tuple[Kind, str], list[_Echo]] = {}
         self._listening: set[Kind] = set()
@@ -110,14 +113,15 @@ class Writer:
             case DeletePods():
                 await self._delete_pods(action, echoes)
             case Emit():
-                self._recorder.event(
-                    action.regarding, action.type, action.reason, action.message, component=self._component
-                )
+                self._say(action)
+
+    def _say(self, event: Emit) -> None:
+        self._recorder.event(event.regarding, event.type, event.reason, event.message, component=self._component)
 
     async def _create(self, action: Create, echoes: list[tuple[Kind, str, _Echo]]) -> None:
         namespace = action.obj["metadata"].get("namespace", "")
         try:
-            created = await self._client.create(action.kind, action.obj, namespace)
+            created = await self._client.create(action.kind, self._handed_on(action.obj), namespace)
         except AlreadyExists:
             if not action.ignore_existing:
                 raise
@@ -129,7 +133,7 @@ class Writer:
             patched = await self._client.patch(
                 action.kind,
                 action.name,
-                action.patch,
+                self._handed_on(action.patch) if not action.subresource and _asks(action.patch) else action.patch,
                 action.namespace,
                 patch_type=action.patch_type,
                 subresource=action.subresource,
@@ -140,6 +144,15 @@ class Writer:
             return
         if action.subresource in ("", "status"):
             echoes.append(self._expect(action.kind, patched))
+
+    def _handed_on(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is written carries the present reconcile to whoever reacts to it."""
+        context = current_context()
+        if not self._annotation or context is None:
+            return body
+        metadata = body.get("metadata") or {}
+        annotations = stamp(metadata.get("annotations"), context, self._annotation)
+        return {**body, "metadata": {**metadata, "annotations": annotations}}
 
     async def _delete(self, action: Delete, echoes: list[tuple[Kind, str, _Echo]]) -> None:
         try:
@@ -173,7 +186,7 @@ class Writer:
 
     async def _create_pod(self, action: CreatePods, pod: Mapping[str, Any]) -> Object:
         try:
-            created = await self._client.create(POD, pod, pod["metadata"]["namespace"])
+            created = await self._client.create(POD, self._handed_on(pod), pod["metadata"]["namespace"])
         except AlreadyExists:
             if "name" in pod["metadata"]:
                 return {}
@@ -181,9 +194,9 @@ class Writer:
         except (ApiError, Unreachable) as error:
             if isinstance(error, ApiError) and any(c.reason == _NAMESPACE_TERMINATING for c in error.causes):
                 return {}
-            self._recorder.event(action.owner, "Warning", "FailedCreate", f"Error creating: {error}")
+            self._say(Emit(action.owner, "Warning", "FailedCreate", f"Error creating: {error}"))
             raise
-        self._recorder.event(action.owner, "Normal", "SuccessfulCreate", f"Created pod: {created['metadata']['name']}")
+        self._say(Emit(action.owner, "Normal", "SuccessfulCreate", f"Created pod: {created['metadata']['name']}"))
         return created
 
     async def _delete_pods(self, action: DeletePods, echoes: list[tuple[Kind, str, _Echo]]) -> None:
@@ -203,9 +216,9 @@ class Writer:
         except NotFound:
             return {}
         except (ApiError, Unreachable) as error:
-            self._recorder.event(action.owner, "Warning", "FailedDelete", f"Error deleting: {error}")
+            self._say(Emit(action.owner, "Warning", "FailedDelete", f"Error deleting: {error}"))
             raise
-        self._recorder.event(action.owner, "Normal", "SuccessfulDelete", f"Deleted pod: {name}")
+        self._say(Emit(action.owner, "Normal", "SuccessfulDelete", f"Deleted pod: {name}"))
         return {}
 
     # -- echoes ---------------------------------------------------------------------------------------------------
@@ -260,6 +273,11 @@ class Writer:
                     echo.heard.set()
 
         informer.subscribe(heard)
+
+
+def _asks(patch: Any) -> bool:
+    """Whether a patch changes more than metadata."""
+    return isinstance(patch, Mapping) and any(name != "metadata" for name in patch)
 
 
 def _key(namespace: str, name: str) -> str:

@@ -16,10 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import kubeglass
+from kubeglass.telemetry.tracing.context import format_traceparent
+from kubeglass.telemetry.tracing.tracer import CLIENT, SERVER, Tracer
 
 _PLUGIN = Path(kubeglass.__file__).parent / "components/cni/main.py"
 _INTERFACE = "eth0"
 _TIMEOUT_SECONDS = 30.0
+_TRACED = frozenset({"ADD", "DEL"})
+REPORT_SPANS = {"KUBEGLASS_SPANS": "stderr"}
+"""A plugin lives for milliseconds and exports nothing itself: asked so, it tells its spans on stderr, a line each."""
+SPAN_PREFIX = "kubeglass-span: "
 
 
 class NetworkError(Exception):
@@ -53,7 +59,8 @@ def write_loopback_network(directory: Path, subnet: str) -> tuple[Path, Path]:
 class CniNetwork:
     """The network of one node."""
 
-    def __init__(self, conf_dir: Path, plugin_dirs: Sequence[Path], cache_dir: Path) -> None:
+    def __init__(self, conf_dir: Path, plugin_dirs: Sequence[Path], cache_dir: Path, tracer: Tracer = Tracer()) -> None:
+        self._tracer = tracer
         self._conf_dir = conf_dir
         self._plugin_dirs = tuple(plugin_dirs)
         self._cache_dir = cache_dir
@@ -143,12 +150,42 @@ class CniNetwork:
                 "CNI_NETNS": "/proc/self/ns/net",
                 "CNI_ARGS": arguments,
             }
-        code, stdout, stderr = await _execute(self._find(plugin["type"]), environment, json.dumps(config).encode())
+        if verb not in _TRACED:
+            return await self._call(verb, plugin["type"], environment, config)
+        attributes = {"cni.command": verb, "cni.plugin": plugin["type"], "k8s.pod.uid": sandbox.rpartition("-")[0]}
+        with self._tracer.span(f"CNI {verb}", kind=CLIENT, attributes=attributes) as span:
+            if span.recording:
+                environment |= {"TRACEPARENT": format_traceparent(span.context), **REPORT_SPANS}
+            return await self._call(verb, plugin["type"], environment, config)
+
+    async def _call(
+        self, verb: str, kind: str, environment: Mapping[str, str], config: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        code, stdout, stderr = await _execute(self._find(kind), environment, json.dumps(config).encode())
+        said = self._took_spans(kind, stderr.decode(errors="replace"))
         answer: dict[str, Any] | None = _decode(stdout)
         if code != 0:
-            message = (answer or {}).get("msg") or stderr.decode(errors="replace").strip() or f"exit status {code}"
-            raise NetworkError(f'plugin type="{plugin["type"]}" failed ({verb.lower()}): {message}')
+            message = (answer or {}).get("msg") or said or f"exit status {code}"
+            raise NetworkError(f'plugin type="{kind}" failed ({verb.lower()}): {message}')
         return answer
+
+    def _took_spans(self, kind: str, stderr: str) -> str:
+        """Record what a plugin says of its own work (see REPORT_SPANS); the rest of what it wrote."""
+        rest = []
+        for line in stderr.splitlines():
+            if not line.startswith(SPAN_PREFIX):
+                rest.append(line)
+            elif isinstance(told := _decode(line.removeprefix(SPAN_PREFIX).encode()), dict):
+                span = self._tracer.named("kubeglass/cni").span(
+                    str(told.get("name")),
+                    kind=SERVER,
+                    start_ns=told.get("start"),
+                    attributes={"process.pid": told.get("pid")},
+                )
+                if told.get("error"):
+                    span.error(str(told["error"]))
+                span.end(told.get("end"))
+        return "\n".join(rest).strip()
 
     def _find(self, kind: str) -> str:
         for folder in self._plugin_dirs:

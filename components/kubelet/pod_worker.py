@@ -25,7 +25,7 @@ from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.pod_files import PodFiles
 from kubeglass.components.kubelet.pod_sandbox import PodSandboxes
 from kubeglass.components.kubelet.pod_start import PodStartTracker
-from kubeglass.components.kubelet.pod_status import Knowledge, Waiting, generate
+from kubeglass.components.kubelet.pod_status import EVICTED, Knowledge, Waiting, generate
 from kubeglass.components.kubelet.probes import ProbeManager
 from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState, Runtime, Sandbox
 from kubeglass.components.kubelet.status_manager import StatusManager
@@ -34,7 +34,9 @@ from kubeglass.components.kubelet.volumes import VolumeError, VolumeManager
 from kubeglass.components.machinery import clock
 from kubeglass.logging.goduration import duration_text
 from kubeglass.telemetry import Telemetry
-from kubeglass.telemetry.tracing.causality import Causes
+from kubeglass.telemetry.tracing.causality import Causes, Reaction
+from kubeglass.telemetry.tracing.context import SpanContext, current_context
+from kubeglass.telemetry.tracing.tracer import leave
 
 _RETRY_FIRST_SECONDS = 0.5
 _RETRY_MAX_SECONDS = 120.0
@@ -84,6 +86,7 @@ class PodWorker:
         self._first_seen = asyncio.get_running_loop().time()
         self._is_new = pod.status.phase == "Pending" and not pod.status.start_time
         self._kind = "create"
+        self._woken_by: SpanContext | None = None
 
     # -- what happens to the pod ----------------------------------------------------------------------------------
 
@@ -110,6 +113,7 @@ class PodWorker:
 
     def wake(self) -> None:
         """Something changed on the node: look again."""
+        self._woken_by = current_context() or self._woken_by
         self._wake.set()
 
     def _end(self, grace_seconds: float) -> None:
@@ -128,10 +132,19 @@ class PodWorker:
         for container in (await self._observe()).running():
             await self._parts.runtime.stop_container(container.id, grace_seconds)
 
+    def evict(self, message: str) -> None:
+        """The pod exceeded a limit of the node: it fails, and ends at once."""
+        if self._ending:
+            return
+        self._parts.events.warning(self.pod, None, EVICTED, message)
+        self._failed = (EVICTED, message)
+        self._end(1.0)
+
     # -- life -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Live, terminate, clean up."""
+        leave()
         if self.pod.metadata.deletion_timestamp:
             self._take_deletion()
         if self.pod.status.phase not in ("Succeeded", "Failed"):
@@ -204,10 +217,14 @@ class PodWorker:
             "k8s.pod.name": meta.name,
             "k8s.namespace.name": meta.namespace,
         }
-        if update_type:
+        syncing = name == "syncPod"
+        if syncing:
             attributes["k8s.pod.update_type"] = update_type
+        woken, self._woken_by = self._woken_by, None
+        if not reaction and woken is not None:  # long settled, but something happened to it: a probe changed its mind
+            reaction = Reaction(woken)
         belongs = reaction.arguments if reaction else {"parent": None}
-        return self._parts.telemetry.tracer.span(name, attributes=attributes, **belongs)
+        return self._parts.telemetry.tracer.span(name, attributes=attributes, tentative=syncing, **belongs)
 
     # -- one pass -------------------------------------------------------------------------------------------------
 

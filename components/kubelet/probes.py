@@ -12,12 +12,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kubeglass import KUBERNETES_VERSION
+from kubeglass.components.api.kinds import POD
 from kubeglass.components.api.objects import Container, Pod, Probe
+from kubeglass.components.api.semantics import about
 from kubeglass.components.kubelet.actions import ProbeVerdicts
 from kubeglass.components.kubelet.handlers import Handlers, Verdict
 from kubeglass.components.kubelet.metrics import ProbeMetrics
 from kubeglass.components.kubelet.pod_events import PodEvents
+from kubeglass.components.machinery import clock
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.tracing.causality import WINDOW_SECONDS
+from kubeglass.telemetry.tracing.context import SpanContext, current_context
+from kubeglass.telemetry.tracing.tracer import Span, leave
 
 _AGENT = f"kube-probe/{KUBERNETES_VERSION.removeprefix('v').rpartition('.')[0]}"
 
@@ -63,6 +69,10 @@ class _Worker:
     pod_ip: str
     streak: Streak
     started_at: float
+    succeeded: bool
+    cause: SpanContext | None
+    asking_since_ns: int
+    """When it began to ask what it does not know yet; 0 while nothing changes."""
     task: asyncio.Task[None] | None = None
 
 
@@ -88,6 +98,7 @@ class ProbeManager:
         self._events = events
         self._metrics = metrics
         self._log = telemetry.log
+        self._tracer = telemetry.tracer
         self._on_change = on_change
         self._known: dict[str, _Known] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -137,6 +148,9 @@ class ProbeManager:
                 probe.success_threshold, probe.failure_threshold, _initial(pod, container, container_id, type_)
             ),
             started_at=asyncio.get_running_loop().time() - age_seconds,
+            succeeded=_initial(pod, container, container_id, type_) is True,
+            cause=current_context(),
+            asking_since_ns=clock.now_ns(),
         )
         name = f"probe-{type_.lower()}-{container.name}"
         worker.task = self._group.create_task(self._probe_forever(worker), name=name)
@@ -184,6 +198,7 @@ class ProbeManager:
     # -- probing --------------------------------------------------------------------------------------------------
 
     async def _probe_forever(self, worker: _Worker) -> None:
+        leave()
         loop = asyncio.get_running_loop()
         delay = worker.started_at + max(worker.probe.initial_delay_seconds, _FIRST_PROBE_SECONDS) - loop.time()
         if delay > 0:
@@ -207,14 +222,43 @@ class ProbeManager:
         except Exception as error:  # one probe's trouble must not end the others
             self._log.error(error, "Probe errored", probeType=worker.type.value, containerName=worker.container.name)
             verdict = Verdict(None, str(error))
+        worker.asking_since_ns = worker.asking_since_ns or clock.now_ns()
         self._record(worker, verdict, asyncio.get_running_loop().time() - started)
         if verdict.ok is None:
             return False
         if worker.streak.add(verdict.ok):
-            self._on_change(worker.pod.metadata.uid)
+            with self._span(worker, verdict):
+                self._on_change(worker.pod.metadata.uid)
+            worker.succeeded = worker.succeeded or verdict.ok
+        if worker.streak.last is worker.streak.verdict:
+            worker.asking_since_ns = 0
         if worker.type is ProbeType.STARTUP:
             return worker.streak.verdict is not None
         return worker.type is ProbeType.LIVENESS and worker.streak.verdict is False
+
+    def _span(self, worker: _Worker, verdict: Verdict) -> Span:
+        """What changed the mind about a container, from the first asking that led to it.
+
+        A step of the Pod's change until the probe once succeeded, afterwards an incident of its own, linked to it.
+        """
+        meta, parent, cause = worker.pod.metadata, None, worker.cause
+        old = worker.succeeded or asyncio.get_running_loop().time() - worker.started_at > WINDOW_SECONDS
+        if cause is not None and not old:
+            parent = cause
+        span = self._tracer.span(
+            f"{worker.type.lower()} probe",
+            parent=parent,
+            links=(cause,) if cause is not None and parent is None else (),
+            start_ns=worker.asking_since_ns,
+            attributes={
+                **about(POD, meta.namespace, meta.name, meta.uid),
+                "k8s.container.name": worker.container.name,
+                "probe.result": "success" if verdict.ok else "failure",
+                "probe.output": verdict.output or None,
+            },
+        )
+        span.keep()
+        return span
 
     async def _ask(self, worker: _Worker) -> Verdict:
         probe, timeout = worker.probe, float(worker.probe.timeout_seconds)

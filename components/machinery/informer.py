@@ -16,8 +16,11 @@ from kubeglass.components.api.errors import ApiError, Gone
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.objects import decode
 from kubeglass.components.machinery.client import Client, ObjectList
+from kubeglass.components.machinery.settling import settled
 from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.tracing.causality import Causes, Trigger, same_stamp, triggered_by
+from kubeglass.telemetry.tracing.tracer import leave
 
 _PAGE = 500
 _BACKOFF_FIRST_SECONDS = 0.05
@@ -172,6 +175,7 @@ class Informer(Generic[V]):
         self._store: Store[V] = Store()
         self._handlers: tuple[Handler[V], ...] = ()
         self._resource_version = ""
+        self._causes = Causes(telemetry.tracer.annotation)
         self.synced = asyncio.Event()
         """Set once the first LIST is in the store."""
 
@@ -218,6 +222,7 @@ class Informer(Generic[V]):
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Follow the server until cancelled; `started` is called when the first LIST is in the store."""
+        leave()
         backoff = _BACKOFF_FIRST_SECONDS
         listed = False
         while True:
@@ -314,5 +319,21 @@ class Informer(Generic[V]):
             self._tell(Change("DELETED", key, old, final))
 
     def _tell(self, change: Change[V]) -> None:
-        for handler in self._handlers:
-            handler(change)
+        """Tell everyone, and let them know which change of the object this is a step of."""
+        token = triggered_by.set(self._trigger(change))
+        try:
+            for handler in self._handlers:
+                handler(change)
+        finally:
+            triggered_by.reset(token)
+
+    def _trigger(self, change: Change[V]) -> Trigger | None:
+        if not self._causes.key:
+            return None
+        meta, now = change.new.metadata, asyncio.get_running_loop().time()
+        before = change.old or (None if self.synced.is_set() else change.new)  # the first LIST shows old news
+        at_rest = before is not None and same_stamp(before.metadata, meta, self._causes.key) and settled(before)
+        reaction = self._causes.react(meta, now=now, settled=at_rest)
+        if change.type == "DELETED":
+            self._causes.forget(getattr(meta, "uid", ""))
+        return Trigger(reaction, change.key, now) if reaction else None

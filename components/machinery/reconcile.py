@@ -1,16 +1,25 @@
-"""The one loop that runs every controller: take a key, reconcile it, count, log and trace, retry on failure."""
+"""The one loop that runs every controller: take a key, reconcile it, count, log and trace, retry on failure.
+
+A reconcile is a span of the trace whose change made it necessary; one that does nothing leaves none. How the span
+belongs is decided in telemetry/tracing/causality.py, from what informers told and the queue noted.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from kubeglass.components.api.errors import ApiError, Conflict
+from kubeglass.components.api.kinds import Kind
+from kubeglass.components.api.semantics import about
 from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.components.machinery.workqueue import ShutDown, WorkQueue
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.tracing.causality import Trigger, merged
+from kubeglass.telemetry.tracing.tracer import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,8 @@ class Reconciler(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    # kind: Kind, where keys name objects of one kind: its spans say so
 
     async def reconcile(self, key: str) -> Result:
         """Observe, plan, act. Raising means: try again later."""
@@ -62,20 +73,58 @@ async def _work(reconciler: Reconciler, queue: WorkQueue[str], telemetry: Teleme
 
 
 async def _once(reconciler: Reconciler, queue: WorkQueue[str], key: str, telemetry: Telemetry) -> None:
+    triggers = queue.take_triggers(key)
+    with _span(reconciler, queue, key, triggers, telemetry) as span:
+        again = await _attempt(reconciler, queue, key, telemetry, span)
+        if again is not None:
+            queue.note(key, triggers)  # what is left to do belongs to the same change
+            again()
+
+
+def _span(
+    reconciler: Reconciler, queue: WorkQueue[str], key: str, triggers: tuple[Trigger, ...], telemetry: Telemetry
+) -> Span:
+    reaction = merged(triggers, key, asyncio.get_running_loop().time())
+    namespace, _, name = key.rpartition("/")
+    kind: Kind | None = getattr(reconciler, "kind", None)
+    attributes = {
+        "controller": reconciler.name,
+        "key": key,
+        "attempt": queue.failures(key) + 1,
+        **(about(kind, namespace, name) if kind else {}),
+    }
+    return telemetry.tracer.span(
+        f"reconcile {reconciler.name.removesuffix('-controller')}",
+        attributes=attributes,
+        tentative=True,
+        **(reaction.arguments if reaction else {"parent": None}),
+    )
+
+
+async def _attempt(
+    reconciler: Reconciler, queue: WorkQueue[str], key: str, telemetry: Telemetry, span: Span
+) -> Callable[[], None] | None:
+    """One reconcile; what brings the key back, if it must come back."""
     try:
         result = await reconciler.reconcile(key)
     except Conflict as error:
         # Somebody else wrote first: ordinary, and settled by looking again.
         telemetry.log.v(4).info("Conflict, reconciling again", controller=reconciler.name, key=key, reason=str(error))
-        queue.add_rate_limited(key)
+        span.event("conflict", reason=str(error))
     except (ApiError, Unreachable) as error:
         telemetry.log.error(error, "Reconciler error", controller=reconciler.name, key=key)
-        queue.add_rate_limited(key)
+        _failed(span, error)
     except Exception as error:
         # One broken object must not end the controller; the traceback goes with the record.
         telemetry.log.error(error, "Observed a panic", controller=reconciler.name, key=key)
-        queue.add_rate_limited(key)
+        _failed(span, error)
     else:
         queue.forget(key)
-        if result.requeue_after_seconds is not None:
-            queue.add_after(key, result.requeue_after_seconds)
+        seconds = result.requeue_after_seconds
+        return None if seconds is None else partial(queue.add_after, key, seconds)
+    return partial(queue.add_rate_limited, key)
+
+
+def _failed(span: Span, error: Exception) -> None:
+    span.record_exception(error)
+    span.error(str(error))

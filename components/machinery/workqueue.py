@@ -13,11 +13,13 @@ from typing import Generic, TypeVar
 
 from kubeglass.components.machinery.metrics import WorkQueueMetrics
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.tracing.causality import Trigger, triggered_by
 
 K = TypeVar("K", bound=Hashable)
 
 _FIRST_RETRY_SECONDS = 0.005
 _LAST_RETRY_SECONDS = 1000.0
+_TRIGGER_LIMIT = 8
 
 
 class ShutDown(Exception):
@@ -36,6 +38,7 @@ class WorkQueue(Generic[K]):
         self._added_at: dict[K, float] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
+        self._triggers: dict[K, tuple[Trigger, ...]] = {}
         self._filled = asyncio.Event()
         self._closed = False
 
@@ -43,7 +46,10 @@ class WorkQueue(Generic[K]):
         return len(self._waiting)
 
     def add(self, key: K) -> None:
-        """Queue a key, unless it waits already."""
+        """Queue a key, unless it waits already. The change that is being told counts among its causes."""
+        trigger = triggered_by.get()
+        if trigger is not None:
+            self.note(key, (trigger,))
         if self._closed or key in self._dirty:
             return
         self._metrics.added()
@@ -51,6 +57,15 @@ class WorkQueue(Generic[K]):
         self._added_at[key] = asyncio.get_running_loop().time()
         if key not in self._processing:
             self._enqueue(key)
+
+    def note(self, key: K, triggers: tuple[Trigger, ...]) -> None:
+        """Why a key waits, or will: of many causes the newest are kept."""
+        known = self._triggers.get(key, ())
+        self._triggers[key] = (*(each for each in known if each not in triggers), *triggers)[-_TRIGGER_LIMIT:]
+
+    def take_triggers(self, key: K) -> tuple[Trigger, ...]:
+        """Why the key in work was queued; whoever asks has taken them over."""
+        return self._triggers.pop(key, ())
 
     def add_after(self, key: K, seconds: float) -> None:
         """Queue a key later; of several delays the shortest counts."""

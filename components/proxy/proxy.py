@@ -21,12 +21,17 @@ from kubeglass.components.proxy.rules import Frontend, Here, rules
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.endpoints import serve
 from kubeglass.telemetry.pages import Answer, Asked, Pages
+from kubeglass.telemetry.tracing.causality import Trigger, merged, triggered_by
+from kubeglass.telemetry.tracing.tracer import Span
 
 MODES = ("userspace",)
+_OURS = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
+"""Services that somebody else serves are not looked at."""
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 _FAMILY = "IPv4"
 _ZONE = "topology.kubernetes.io/zone"
 _RETRY_SECONDS = 5.0
+_CAUSE_LIMIT = 31
 
 Address = tuple[str, int]
 
@@ -55,13 +60,14 @@ class Proxy:
         self._change_metrics = ChangeMetrics(telemetry.metrics)
         self._health_metrics = HealthMetrics(telemetry.metrics)
         self._health = ProxyHealth(clock.now)
-        self._services = Informer(client, SERVICE, Service, telemetry)
-        self._slices = Informer(client, ENDPOINT_SLICE, EndpointSlice, telemetry)
+        self._services = Informer(client, SERVICE, Service, telemetry, label_selector=_OURS)
+        self._slices = Informer(client, ENDPOINT_SLICE, EndpointSlice, telemetry, label_selector=_OURS)
         self._nodes = Informer(client, NODE, Node, telemetry, field_selector=f"metadata.name={node_name}")
         self._dirty = asyncio.Event()
         self._pending_slices = 0
         self._pending_services: set[str] = set()
         self._triggers: list[float] = []
+        self._causes: list[Trigger] = []
         self._services.subscribe(self._service_changed)
         self._slices.subscribe(self._slice_changed)
         self._nodes.subscribe(self._node_changed)
@@ -113,6 +119,9 @@ class Proxy:
             self._want_sync()
 
     def _want_sync(self) -> None:
+        trigger = triggered_by.get()
+        if trigger is not None:
+            self._causes = [*self._causes[-_CAUSE_LIMIT:], trigger]
         self._health.asked()
         self._sync_metrics.last_queued_timestamp_seconds.labels(_FAMILY).set(clock.now())
         self._dirty.set()
@@ -144,11 +153,13 @@ class Proxy:
         self._pending_services.clear()
         self._change_metrics.endpoint_changes_pending.set(0)
         self._change_metrics.service_changes_pending.set(0)
-        with self._telemetry.tracer.span("sync proxy rules") as span:
+        with self._span() as span:
             node = self._nodes.get(self._node_name)
             zone = node.metadata.labels.get(_ZONE, "") if node else ""
             ruleset = rules(self._services.list(), self._slices.list(), Here(self._node_name, (self._node_ip,), zone))
             outcome = await proxier.sync(ruleset.rules)
+            if outcome.opened or outcome.updated or outcome.closed or outcome.failed:
+                span.keep()
             span.update(
                 {
                     "proxy.rules": len(ruleset.rules),
@@ -164,6 +175,21 @@ class Proxy:
                 "SyncProxyRules complete", opened=outcome.opened, updated=outcome.updated, closed=outcome.closed
             )
         return outcome
+
+    def _span(self) -> Span:
+        """One sync: part of the change that asked for it, linked to others it served, nothing if it changes nothing."""
+        causes, self._causes = self._causes, []
+        reaction = merged(causes, "", asyncio.get_running_loop().time())
+        return self._telemetry.tracer.span(
+            "sync proxy rules",
+            tentative=True,
+            attributes={
+                "k8s.node.name": self._node_name,
+                "proxy.mode": "userspace",
+                "proxy.changes": sorted({cause.about for cause in causes}),
+            },
+            **(reaction.arguments if reaction else {"parent": None}),
+        )
 
     def _synced(self, internal: int, external: int, triggers: list[float], seconds: float) -> None:
         metrics, now = self._sync_metrics, clock.now()

@@ -12,7 +12,6 @@ from kubeglass.components.machinery.informer import Change
 from kubeglass.components.scheduler.metrics import QueueMetrics
 from kubeglass.components.scheduler.queue import Nominator, SchedulingQueue
 from kubeglass.components.scheduler.snapshot import PodInfo, Snapshot
-from kubeglass.telemetry.tracing.causality import cause_of
 
 
 class Feed:
@@ -77,7 +76,7 @@ class Feed:
         if change.type == "ADDED":
             if pod.status.nominated_node_name:
                 self._nominator.nominate(PodInfo(pod), pod.status.nominated_node_name)
-            self._queue.add(PodInfo(pod), clock.now(), cause_of(pod.metadata))
+            self._queue.add(PodInfo(pod), clock.now())
             self._wake()
             return "UnscheduledPodAdd"
         if change.old is not None and (change.old.metadata.labels, change.old.spec) != (pod.metadata.labels, pod.spec):

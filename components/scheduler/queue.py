@@ -16,6 +16,7 @@ from typing import Protocol
 
 from kubeglass.components.scheduler.framework import Status
 from kubeglass.components.scheduler.snapshot import PodInfo
+from kubeglass.telemetry.tracing.causality import triggered_by
 from kubeglass.telemetry.tracing.context import SpanContext
 
 FIRST_BACKOFF_SECONDS = 1.0
@@ -44,7 +45,8 @@ class QueuedPod:
     rejected_by: frozenset[str] = frozenset()
     gated: bool = False
     flushed: bool = False
-    cause: SpanContext | None = None
+    moved_by: SpanContext | None = None
+    """The change, not of the Pod itself, that made another attempt worth while."""
 
 
 class QueueObserver(Protocol):
@@ -102,10 +104,10 @@ class SchedulingQueue:
 
     # -- in -------------------------------------------------------------------------------------------------------
 
-    def add(self, pod: PodInfo, now: float, cause: SpanContext | None = None) -> None:
+    def add(self, pod: PodInfo, now: float) -> None:
         """A Pod without a node appeared."""
         self.delete(pod.key)
-        self._activate(QueuedPod(pod, now, cause=cause), POD_ADD, now)
+        self._activate(QueuedPod(pod, now), POD_ADD, now)
 
     def update(self, pod: PodInfo, event: str, now: float) -> None:
         """A waiting Pod changed; where that can help, it is tried again."""
@@ -168,8 +170,10 @@ class SchedulingQueue:
     def move(self, event: str, now: float) -> int:
         """Something happened in the cluster: how many Pods it may have helped."""
         helped = [queued for queued in self._parked.values() if self._may_help(queued, event)]
+        trigger = triggered_by.get()
         for queued in helped:
             del self._parked[queued.pod.key]
+            queued.moved_by = trigger.reaction.parent if trigger else None
             self._requeue(queued, event, now)
         return len(helped)
 

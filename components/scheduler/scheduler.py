@@ -154,12 +154,15 @@ class Scheduler:
         pod = queued.pod
         started = time.perf_counter()
         self._instruments.begin_cycle()
+        since_ns = int((queued.parked_at or queued.queued_at) * 1e9)
         span = self._tracer.start(
-            "Schedule", attributes={**about(POD, pod.namespace, pod.name, pod.uid), "attempt": queued.attempts},
+            "Schedule",
+            start_ns=since_ns,
+            attributes={**about(POD, pod.namespace, pod.name, pod.uid), "attempt": queued.attempts},
             **self._belonging(queued),
-        )  # fmt: skip
+        )
         with use(span.context):
-            self._span_of_the_wait(queued)
+            self._tracer.start("queue wait", start_ns=since_ns, attributes=about(POD, pod.namespace, pod.name)).end()
             with self._tracer.span("scheduling cycle", attributes=about(POD, pod.namespace, pod.name)) as cycle:
                 decision = self._decide(pod)
                 self._attempts.scheduling_algorithm_duration_seconds.observe(time.perf_counter() - started)
@@ -192,11 +195,6 @@ class Scheduler:
             return self._cycle.decide(pod)
         except PluginFailed as failed:
             return Decision(CycleState(), failure=str(failed))
-
-    def _span_of_the_wait(self, queued: QueuedPod) -> None:
-        since = queued.parked_at or queued.queued_at
-        attributes = about(POD, queued.pod.namespace, queued.pod.name)
-        self._tracer.start("queue wait", start_ns=int(since * 1e9), attributes=attributes).end()
 
     def _place(self, decision: Decision, pod: PodInfo) -> Status:
         """Count the Pod on its node at once, so that the next cycle sees it there."""

@@ -1,8 +1,8 @@
 """Which change an object last followed: the annotation that carries a trace across watches.
 
-A write that asks for something new is stamped with its request's context, or with what a trusted writer handed on itself.
+A write that asks for something new is stamped with its request's context, or with what a trusted writer hands on.
 No other write moves the stamp: status, no-ops, dry runs, and clients that send an old object back leave it alone; what
-an untrusted writer puts there becomes a link of the request's span. The rules of the trace are telemetry's (causality.py).
+an untrusted writer puts there becomes a link of the request's span. Traces' rules: telemetry's causality.py.
 """
 
 from __future__ import annotations
