@@ -330,9 +330,9 @@ class ProcessRuntime:
         return shim
 
     def _update(self, status: dict[str, Any]) -> None:
-        """Take over what the shim says of a container."""
+        """Take over what the shim says of a container. Its end is final: the answer to `start` may be read after it."""
         container = self._containers.get(status["id"])
-        if container is not None:
+        if container is not None and container.state is not ContainerState.EXITED:
             values = {key: status[key] for key in ("pid", "created_at", "started_at", "finished_at", "exit_code")}
             self._containers[container.id] = replace(
                 container,
