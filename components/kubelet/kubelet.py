@@ -97,7 +97,7 @@ class Kubelet:
         if conf_dir is None:
             conf_dir, plugins = write_loopback_network(directory, config.pod_cidr)
             plugin_dirs = (plugins, *plugin_dirs)
-        return CniNetwork(conf_dir, plugin_dirs, directory / "results")
+        return CniNetwork(conf_dir, plugin_dirs, directory / "results", self._telemetry.tracer)
 
     def _make_parts(self) -> Parts:
         config, telemetry, runtime = self._config, self._telemetry, self.runtime
@@ -128,7 +128,7 @@ class Kubelet:
             metrics=self._metrics,
             starts=PodStartTracker(PodStartMetrics(telemetry.metrics)),
             back_off=BackOff(),
-            causes=Causes(),
+            causes=Causes(telemetry.tracer.annotation),
             telemetry=telemetry,
             spawn=self._spawn,
         )
