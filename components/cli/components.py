@@ -15,6 +15,7 @@ MODULES: Mapping[str, str] = {
     "simulated-kubelets": "kubeglass.components.kubelet.fleet.fleet",
     "proxy": "kubeglass.components.proxy.proxy",
     "state-metrics": "kubeglass.components.statemetrics.statemetrics",
+    "dns": "kubeglass.components.dns.dns",
     "collector": "kubeglass.components.cli.collector",
 }
 

@@ -14,7 +14,7 @@ _GRACE_SECONDS = 10.0
 STOP_ORDER = (
     ("prometheus", "alertmanager"),
     ("scheduler", "controller-manager", "kubelet"),
-    ("state-metrics", "proxy"),
+    ("state-metrics", "dns", "proxy"),
     ("apiserver",),
     ("collector",),
 )

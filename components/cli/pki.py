@@ -66,6 +66,7 @@ def leaves(plan: Plan) -> Iterator[Leaf]:
     yield Leaf("controller-manager", "ca", "system:kube-controller-manager", (), local, server=True, client=True)
     yield Leaf("scheduler", "ca", "system:kube-scheduler", (), local, server=True, client=True)
     yield Leaf("proxy", "ca", "system:kube-proxy", client=True)
+    yield Leaf("dns", "ca", "system:coredns", (), local, server=True, client=True)
     yield Leaf("state-metrics", "ca", "kubeglass:state-metrics", ("system:masters",), client=True)
     simulated = (plan.addresses.simulated_node_ip, *local)
     yield Leaf("simulated-kubelets", "ca", SIMULATED_KUBELETS, ("system:nodes",), simulated, server=True, client=True)
@@ -78,7 +79,7 @@ def leaves(plan: Plan) -> Iterator[Leaf]:
 
 def identities(plan: Plan) -> Iterator[Identity]:
     """Every component that talks to the API server."""
-    for name in ("controller-manager", "scheduler", "proxy", "state-metrics", "simulated-kubelets"):
+    for name in ("controller-manager", "scheduler", "proxy", "dns", "state-metrics", "simulated-kubelets"):
         yield Identity(name, name)
     for node in plan.nodes:
         yield Identity(f"kubelet-{node}", f"kubelet-{node}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from kubeglass.components.cli.datadir import DataDir
-from kubeglass.components.machinery.loopback import AddressPlan
+from kubeglass.components.machinery.loopback import AddressPlan, host_port
 
 HOST = "127.0.0.1"
 
@@ -33,6 +33,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     collector_metrics: int = 8888
     state_metrics: int = 8080
     state_metrics_telemetry: int = 8081
+    dns: int = 9153
     prometheus: int = 9090
     alertmanager: int = 9093
     node_exporter: int = 9100
@@ -91,6 +92,7 @@ def processes(plan: Plan, data: DataDir) -> tuple[Process, ...]:
         _collector(plan, data),
         _controller_manager(plan, data),
         _scheduler(plan, data),
+        _dns(plan, data),
         *_nodes(plan, data),
         _state_metrics(plan, data),
     )
@@ -221,6 +223,27 @@ def _scheduler(plan: Plan, data: DataDir) -> Process:
         url=url,
         healthz=f"{url}/healthz",
         metrics=(f"{url}/metrics", f"{url}/metrics/slis", f"{url}/metrics/resources"),
+    )
+
+
+def _dns(plan: Plan, data: DataDir) -> Process:
+    url, address = f"https://{HOST}:{plan.ports.dns}", plan.addresses.dns_service_ip
+    return Process(
+        name="dns",
+        component="dns",
+        flags=(
+            f"--dns-address={address}",
+            "--cluster-domain=cluster.local",
+            f"--bind-address={HOST}",
+            f"--secure-port={plan.ports.dns}",
+            f"--kubeconfig={data.component_kubeconfig('dns')}",
+            *_client_tls(data, "dns"),
+            *_common(plan, data, "dns", "dns"),
+        ),
+        listens=((HOST, plan.ports.dns), (address, host_port(53))),
+        url=url,
+        healthz=f"{url}/healthz",
+        metrics=(f"{url}/metrics",),
     )
 
 

@@ -123,6 +123,13 @@ CLUSTER_ROLES: dict[str, Sequence[Object]] = {
         _on("authentication.k8s.io", "tokenreviews", "create"),
         _on("authorization.k8s.io", "subjectaccessreviews", "create"),
     ),
+    "system:coredns": (
+        _on("core", "endpoints services pods namespaces", "list watch"),
+        _on("discovery.k8s.io", "endpointslices", "list watch create patch"),
+        _on("core", "services", "create"),
+        _on("authentication.k8s.io", "tokenreviews", "create"),
+        _on("authorization.k8s.io", "subjectaccessreviews", "create"),
+    ),
     "system:kube-dns": (_on("core", "endpoints services", "list watch"),),
     SCHEDULER: (
         _EVENTS,
@@ -274,6 +281,7 @@ _GROUP_BINDINGS = {
 }
 _USER_BINDINGS = {
     "system:node-proxier": "system:kube-proxy",
+    "system:coredns": "system:coredns",
     "kubeglass:simulated-kubelets": "kubeglass:simulated-kubelets",
     MANAGER: MANAGER,
     SCHEDULER: SCHEDULER,

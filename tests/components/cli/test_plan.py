@@ -13,6 +13,7 @@ from kubeglass.components.cli.lookup import CommandError
 from kubeglass.components.cli.main import COMPONENTS
 from kubeglass.components.cli.plan import Plan, Process
 from kubeglass.components.cli.up import add_parser
+from kubeglass.components.machinery.loopback import host_port
 
 
 def flags(*argv: str) -> argparse.Namespace:
@@ -29,6 +30,7 @@ def test_the_default_plan_uses_upstream_ports(tmp_path):
         "apiserver": [6443],
         "controller-manager": [10257],
         "scheduler": [10259],
+        "dns": [9153, host_port(53)],
         "kubelet/node-1": [10250],
         "proxy/node-1": [10249, 10256],
         "state-metrics": [8080, 8081],
@@ -37,7 +39,7 @@ def test_the_default_plan_uses_upstream_ports(tmp_path):
 
 def test_every_process_is_a_known_component(tmp_path):
     """The launcher finds a row for each process."""
-    assert {p.component for p in plans.processes(Plan(), DataDir(tmp_path))} == set(COMPONENTS)
+    assert {p.component for p in plans.processes(Plan(simulated_nodes=1), DataDir(tmp_path))} == set(COMPONENTS)
 
 
 def test_flags_change_only_what_they_name():

@@ -8,25 +8,12 @@ from typing import Any
 
 import pytest
 
-from kubeglass.components.api.kinds import SERVICE
+from kubeglass.components.api.kinds import ENDPOINT_SLICE, SERVICE
 from kubeglass.components.api.objects import EndpointSlice, Service, decode
 from kubeglass.components.apiserver.testing import quiet_telemetry, running
-from kubeglass.components.dns import (
-    AAAA,
-    CNAME,
-    PTR,
-    SRV,
-    TXT,
-    A,
-    Answer,
-    DnsServer,
-    MalformedQuery,
-    Record,
-    Zone,
-    read_query,
-    records,
-    write_answer,
-)
+from kubeglass.components.dns.dns import DnsServer
+from kubeglass.components.dns.records import AAAA, CNAME, PTR, SRV, TXT, A, Answer, Record, Zone, records
+from kubeglass.components.dns.wire import MalformedQuery, read_query, write_answer
 from kubeglass.components.machinery.process import start
 
 
@@ -120,7 +107,8 @@ async def test_a_new_service_resolves() -> None:
     """Over UDP and TCP, from the moment the Service is known."""
     async with running() as server, asyncio.TaskGroup() as group:
         client = server.client()
-        dns = DnsServer(client, quiet_telemetry(), ("127.96.9.9", 10053), "cluster.local", ())
+        telemetry = quiet_telemetry()
+        dns = DnsServer(client, telemetry, ("127.96.9.9", 10053), "cluster.local", ())
         task = await start(group, dns.run, "dns")
         body = {
             "apiVersion": "v1",
@@ -156,4 +144,20 @@ async def test_a_new_service_resolves() -> None:
         async with asyncio.timeout(5):
             assert await arrived == response
         transport.close()
+        shown = await client.get(SERVICE, "kube-dns", "kube-system")
+        assert shown["spec"]["clusterIP"] == "127.96.9.9"
+        (found,) = (await client.list(ENDPOINT_SLICE, "kube-system")).items
+        assert found["endpoints"][0]["addresses"] == ["127.96.9.9"] and found["ports"][0]["port"] == 10053
+        assert (
+            telemetry.metrics.value(
+                "coredns_dns_requests_total",
+                server="dns://127.96.9.9:10053",
+                zone="cluster.local.",
+                view="",
+                proto="udp",
+                family="1",
+                type="A",
+            )
+            == 1
+        )
         task.cancel()
