@@ -16,7 +16,7 @@ VERBS = ("up", "down", "status", "trace", "prometheus_config", "kubectl", "apf")
 
 COMPONENTS = (
     "apiserver", "scheduler", "controller-manager", "kubelet", "simulated-kubelets", "proxy", "collector",
-    "state-metrics",
+    "state-metrics", "dns",
 )  # fmt: skip
 
 _EPILOG = """\

@@ -39,6 +39,7 @@ JOBS: Mapping[str, Job] = {
     "simulated-kubelets": Job("kubeglass-simulated-kubelets", "monitoring", "kubeglass-simulated-kubelets", "metrics"),
     "proxy": Job("kube-proxy", "kube-system", "kube-proxy", "metrics", honor_labels=True),
     "state-metrics": Job("kube-state-metrics", "monitoring", "kube-state-metrics", "https-main", honor_labels=True),
+    "dns": Job("coredns", "kube-system", "kube-dns", "metrics"),
     "collector": Job("kubeglass-collector", "monitoring", "kubeglass-collector", "metrics"),
 }
 
