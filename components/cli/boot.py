@@ -63,13 +63,13 @@ def boot(data: DataDir, plan: Plan, missing: Sequence[Process], started_at: floa
         width = max((len(process.name) for process in missing), default=0)
         launcher.await_ready(children, deadline, lambda child, seconds: _report(child, started_at, width))
         _await_nodes(data, plan, deadline)
-    except (StartError, KeyboardInterrupt) as error:
+    except BaseException as error:  # whatever it is, nothing that was started here stays
         processes.stop([child.pid for child in children], 5.0)
         for child in children:
             data.pid(child.process.name).unlink(missing_ok=True)
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise CommandError(f"the cluster did not start\n  {error}") from error
+        if isinstance(error, StartError):
+            raise CommandError(f"the cluster did not start\n  {error}") from error
+        raise
     return children
 
 

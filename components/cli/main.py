@@ -11,7 +11,7 @@ from typing import NoReturn
 from kubeglass import GIT_VERSION, __version__
 from kubeglass.components.cli.lookup import CommandError
 
-VERBS = ("up", "down", "status", "trace", "prometheus_config", "kubectl", "apf")
+VERBS = ("up", "down", "status", "trace", "prometheus_config", "prove", "kubectl", "apf")
 """Modules of this package, each with `add_parser`; the first words of a user's day come first."""
 
 COMPONENTS = (

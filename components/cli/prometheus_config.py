@@ -196,6 +196,7 @@ def _node_exporter_labels(node: str) -> dict[str, str]:
     return {
         "job": "node-exporter",
         "instance": node,
+        "node": node,
         "namespace": "monitoring",
         "service": "node-exporter",
         "pod": node_exporter_pod(node),
