@@ -6,7 +6,7 @@ interfaces, so network figures exist for the machine (id="/") only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet import container_metrics as rows
 from kubeglass.components.kubelet import machine
 from kubeglass.components.kubelet.configuration import KubeletConfig
-from kubeglass.components.kubelet.pod_status import qos_class
+from kubeglass.components.kubelet.pod_status import cgroup_of
 from kubeglass.components.kubelet.runtime.procstats import directory_bytes
 from kubeglass.components.kubelet.runtime.runtime import ContainerStats, Runtime
 from kubeglass.components.machinery import clock
@@ -24,6 +24,20 @@ from kubeglass.telemetry.metrics.registry import Registry
 
 _NO_LABELS = ("", "", "", "", "")
 _CPU_PERIOD_MICROSECONDS = 100_000
+_COUNTED: Mapping[Any, str] = {
+    rows.CPU_USER_SECONDS_TOTAL: "cpu_user_seconds",
+    rows.CPU_SYSTEM_SECONDS_TOTAL: "cpu_system_seconds",
+    rows.CPU_CFS_PERIODS_TOTAL: "periods",
+    rows.CPU_CFS_THROTTLED_PERIODS_TOTAL: "throttled_periods",
+    rows.CPU_CFS_THROTTLED_SECONDS_TOTAL: "throttled_seconds",
+    rows.MEMORY_MAPPED_FILE: "memory_mapped_file",
+    rows.MEMORY_MAX_USAGE_BYTES: "memory_max_usage",
+    rows.MEMORY_TOTAL_ACTIVE_FILE_BYTES: "memory_active_file",
+    rows.MEMORY_TOTAL_INACTIVE_FILE_BYTES: "memory_inactive_file",
+    rows.MEMORY_FAILCNT: "memory_failures",
+    rows.OOM_EVENTS_TOTAL: "oom_kills",
+}
+"""What only control groups tell."""
 Sample = tuple[Any, tuple[str, ...], float]
 
 
@@ -67,7 +81,7 @@ class Cadvisor:
 
     def _container_samples(self, pod: Pod, stats: ContainerStats) -> Iterator[Sample]:
         container, meta = stats.container, pod.metadata
-        group = f"{_cgroup(pod)}/{container.id}"
+        group = f"{cgroup_of(pod)}/{container.id}"
         labels = (group, container.id, container.image, meta.name, meta.namespace, container.name)
         device = machine.device(self._config.root_dir)
         yield from _usage_samples(labels, [stats])
@@ -88,7 +102,7 @@ class Cadvisor:
     def _pod_samples(self, uid: str, pod: Pod) -> Iterator[Sample]:
         own = [stats for stats in self._stats if stats.container.pod_uid == uid]
         if own:
-            labels = (_cgroup(pod), "", "", pod.metadata.name, pod.metadata.namespace, "")
+            labels = (cgroup_of(pod), "", "", pod.metadata.name, pod.metadata.namespace, "")
             yield from _usage_samples(labels, own)
 
     def _machine_samples(self) -> Iterator[Sample]:
@@ -216,18 +230,14 @@ def _container_summary(stats: ContainerStats, now: str, disk: dict[str, Any]) ->
     }
 
 
-def _cgroup(pod: Pod) -> str:
-    """The cgroup path that the pod would have with the cgroupfs driver; it tells series apart."""
-    quality = (pod.status.qos_class or qos_class(pod)).lower()
-    parent = "" if quality == "guaranteed" else f"/{quality}"
-    return f"/kubepods{parent}/pod{pod.metadata.uid}"
-
-
 def _usage_samples(labels: tuple[str, ...], members: Sequence[ContainerStats]) -> Iterator[Sample]:
     """The figures of a container, or of all containers of a pod together."""
     yield rows.CPU_USAGE_SECONDS_TOTAL, (*labels, "total"), sum(s.cpu_usage_seconds for s in members)
+    for row, name in _COUNTED.items():
+        if any(name in s.counted for s in members):
+            yield row, labels, sum(s.counted.get(name, 0) for s in members)
     for row, value in (
-        (rows.MEMORY_USAGE_BYTES, sum(s.memory_working_set_bytes for s in members)),
+        (rows.MEMORY_USAGE_BYTES, sum(s.counted.get("memory_usage", s.memory_working_set_bytes) for s in members)),
         (rows.MEMORY_WORKING_SET_BYTES, sum(s.memory_working_set_bytes for s in members)),
         (rows.MEMORY_RSS, sum(s.memory_rss_bytes for s in members)),
         (rows.MEMORY_CACHE, sum(s.memory_cache_bytes for s in members)),

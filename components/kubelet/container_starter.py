@@ -21,6 +21,7 @@ from kubeglass.components.kubelet.image_puller import ImageError, ImagePuller
 from kubeglass.components.kubelet.metrics import ContainerMetrics
 from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.pod_files import PodFiles
+from kubeglass.components.kubelet.pod_status import cgroup_of
 from kubeglass.components.kubelet.references import MissingReferenceError
 from kubeglass.components.kubelet.runtime.runtime import (
     ContainerConfig,
@@ -133,7 +134,7 @@ class ContainerStarter:
         variables = await self._environment.variables(pod, spec, sandbox.ip)
         uid, gid = identity(pod, spec)
         security, shared = spec.security_context, pod.spec.security_context
-        limit = spec.resources.limits.get("memory", "0")
+        limits, requests = spec.resources.limits, spec.resources.requests
         mounts = (*container_mounts(spec, volumes, variables), *self._own_mounts(pod, spec, sandbox, attempt))
         return ContainerConfig(
             name=spec.name,
@@ -155,7 +156,10 @@ class ContainerStarter:
             groups=shared.supplemental_groups if shared else (),
             read_only_root=bool(security and security.read_only_root_filesystem),
             host_pid=pod.spec.host_pid,
-            memory_limit_bytes=quantity.parse(limit).value(),
+            memory_limit_bytes=quantity.parse(limits.get("memory", "0")).value(),
+            cpu_limit_milli=quantity.parse(limits.get("cpu", "0")).milli_value(),
+            cpu_request_milli=quantity.parse(requests.get("cpu", "0")).milli_value(),
+            cgroup_parent=cgroup_of(pod).lstrip("/"),
             stop_signal=spec.lifecycle.stop_signal if spec.lifecycle else "",
             pod_ip=sandbox.ip,
             spec_hash=spec_hash(spec),

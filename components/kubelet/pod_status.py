@@ -334,6 +334,13 @@ def qos_class(pod: Pod) -> str:
     """Guaranteed, Burstable or BestEffort by cpu and memory of all containers."""
     guaranteed, anything = True, False
     for container in (*pod.spec.init_containers, *pod.spec.containers):
+def cgroup_of(pod: Pod) -> str:
+    """The pod's control group, as the cgroupfs driver names it."""
+    quality = (pod.status.qos_class or qos_class(pod)).lower()
+    parent = "" if quality == "guaranteed" else f"/{quality}"
+    return f"/kubepods{parent}/pod{pod.metadata.uid}"
+
+
         for resource in ("cpu", "memory"):
             limit = container.resources.limits.get(resource)
             request = container.resources.requests.get(resource, limit)

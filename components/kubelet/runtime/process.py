@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -21,7 +22,6 @@ from typing import Any
 
 import kubeglass
 from kubeglass.components.kubelet.runtime.images import PROGRAMS, Catalog, image_id, parse, unknown_image_message
-from kubeglass.components.kubelet.runtime.procstats import directory_bytes, tree_usage
 from kubeglass.components.kubelet.runtime.runtime import (
     Container,
     ContainerConfig,
@@ -39,10 +39,12 @@ from kubeglass.components.kubelet.runtime.runtime import (
     SandboxState,
     new_id,
 )
+from kubeglass.components.kubelet.runtime.shim import cgroup
 from kubeglass.components.kubelet.runtime.shim.spawn import DEFAULT_PATH, Isolation
 from kubeglass.components.kubelet.runtime.shimclient import ShimClient, ShimGoneError, open_streams
 from kubeglass.components.kubelet.runtime.shims import STOP_SECONDS, ShimStarter, alive, kill_shim
 from kubeglass.components.kubelet.runtime.shims import stop_all as stop_all
+from kubeglass.components.kubelet.runtime.statistics import Statistics
 
 _SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _KILLED = 137
@@ -57,6 +59,8 @@ class ProcessRuntime:
     def __init__(self, node_dir: Path, catalog: Catalog, port_shift: int = 0) -> None:
         self._sandboxes_dir = node_dir / "sandboxes"
         self._images_file = node_dir / "images.json"
+        self._cgroups_file = node_dir / "cgroups.json"
+        self._cgroups: list[str] = []
         self._catalog = catalog
         self._port_shift = port_shift
         self._starter = ShimStarter()
@@ -64,7 +68,7 @@ class ProcessRuntime:
         self._containers: dict[str, Container] = {}
         self._shims: dict[str, ShimClient] = {}
         self._images: dict[str, Image] = {}
-        self._cpu: dict[str, float] = {}
+        self._statistics = Statistics()
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()  # bounded by containers: at most one per change
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -76,8 +80,22 @@ class ProcessRuntime:
             for name in json.loads(self._images_file.read_text()):
                 self._remember_image(name)
         await self._starter.ensure()
+        self._cgroups = await asyncio.to_thread(self._find_cgroups)
         for directory in sorted(self._sandboxes_dir.iterdir()):
             await self._adopt(directory)
+
+    def _find_cgroups(self) -> list[str]:
+        """Where containers' control groups go. Kept, since a kubelet started from elsewhere may be in other groups."""
+        with contextlib.suppress(OSError, ValueError):
+            kept: list[str] = json.loads(self._cgroups_file.read_text())
+            return kept
+        found = cgroup.probe(hashlib.sha256(str(self._sandboxes_dir).encode()).hexdigest()[:12])
+        self._cgroups_file.write_text(json.dumps(found))
+        return found
+
+    def _group(self, parent: str, container_id: str) -> cgroup.Group:
+        """The control group of a container."""
+        return cgroup.Group([os.path.join(base, parent, container_id) for base in self._cgroups] if parent else [])
 
     async def close(self) -> None:
         """Let go: pods keep running and are adopted by the next kubelet."""
@@ -174,7 +192,8 @@ class ProcessRuntime:
         del self._sandboxes[sandbox_id]
         for container in [c for c in self._containers.values() if c.sandbox_id == sandbox_id]:
             del self._containers[container.id]
-            self._cpu.pop(container.id, None)
+            self._statistics.forget(container.id)
+            self._group(container.cgroup_parent, container.id).remove()
         await asyncio.to_thread(_remove_tree, self._sandboxes_dir / sandbox_id)
 
     async def list_pod_sandboxes(self) -> Sequence[Sandbox]:
@@ -216,8 +235,8 @@ class ProcessRuntime:
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         """Resolve the image to a program and hand the container to the shim."""
         shim = self._shim(sandbox_id)
-        spec = self._spec(config)
         container_id = new_id()
+        spec = self._spec(config, container_id)
         directory = self._sandboxes_dir / sandbox_id / "containers" / container_id
         directory.mkdir(mode=0o700)
         (directory / "kubelet.json").write_text(json.dumps(asdict(config)))
@@ -238,9 +257,10 @@ class ProcessRuntime:
             created_at=time.time_ns(),
             log_path=config.log_path,
             spec_hash=config.spec_hash,
+            cgroup_parent=config.cgroup_parent,
         )
 
-    def _spec(self, config: ContainerConfig) -> dict[str, Any]:
+    def _spec(self, config: ContainerConfig, container_id: str) -> dict[str, Any]:
         """What the shim executes. Raises RuntimeCallError when this host cannot give what the container asks for."""
         try:
             program = self._catalog.program(config.image, config.command, config.args)
@@ -264,6 +284,7 @@ class ProcessRuntime:
             "working_dir": config.working_dir or program.working_dir,
             "stop_signal": config.stop_signal or program.stop_signal,
             "programs": _program_directories() if program.builtin else [],
+            "cgroup_folders": self._group(config.cgroup_parent, container_id).folders,
         }
         del spec["command"]
         if config.tty:
@@ -301,7 +322,8 @@ class ProcessRuntime:
                 await shim.call("remove", container=container_id)
         directory = self._container_dir(container)
         del self._containers[container_id]
-        self._cpu.pop(container_id, None)
+        self._statistics.forget(container_id)
+        self._group(container.cgroup_parent, container_id).remove()  # of a shim that was killed; else it is gone
         await asyncio.to_thread(_remove_tree, directory)
 
     async def list_containers(self) -> Sequence[Container]:
@@ -387,32 +409,11 @@ class ProcessRuntime:
 
     async def list_container_stats(self) -> Sequence[ContainerStats]:
         """Figures of every running container."""
-        return [self._stats(c) for c in tuple(self._containers.values()) if c.state is ContainerState.RUNNING]
-
-    def _stats(self, container: Container) -> ContainerStats:
-        usage = tree_usage(container.pid)
-        # A process that nobody waited for takes its CPU time with it; a counter must not fall.
-        cpu = self._cpu[container.id] = max(usage.cpu_seconds, self._cpu.get(container.id, 0.0))
-        return ContainerStats(
-            container=container,
-            timestamp=time.time_ns(),
-            cpu_usage_seconds=cpu,
-            memory_working_set_bytes=usage.rss_bytes + usage.cache_bytes,
-            memory_rss_bytes=usage.rss_bytes,
-            memory_cache_bytes=usage.cache_bytes,
-            memory_swap_bytes=usage.swap_bytes,
-            page_faults=usage.page_faults,
-            major_page_faults=usage.major_page_faults,
-            read_bytes=usage.read_bytes,
-            write_bytes=usage.write_bytes,
-            reads=usage.reads,
-            writes=usage.writes,
-            fs_usage_bytes=directory_bytes(self._container_dir(container) / "rootfs"),
-            processes=usage.processes,
-            threads=usage.threads,
-            file_descriptors=usage.file_descriptors,
-            sockets=usage.sockets,
-        )
+        return [
+            self._statistics.measure(c, self._group(c.cgroup_parent, c.id), self._container_dir(c) / "rootfs")
+            for c in tuple(self._containers.values())
+            if c.state is ContainerState.RUNNING
+        ]
 
     # -- images ---------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,9 @@ class ContainerConfig:
     read_only_root: bool = False
     host_pid: bool = False
     memory_limit_bytes: int = 0
+    cpu_limit_milli: int = 0
+    cpu_request_milli: int = 0
+    cgroup_parent: str = ""  # kubepods/burstable/podUID
     stop_signal: str = ""
     pod_ip: str = ""
     spec_hash: str = ""
@@ -123,6 +126,7 @@ class Container:
     pid: int = 0
     log_path: str = ""
     spec_hash: str = ""
+    cgroup_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,8 @@ class ContainerStats:
     threads: int
     file_descriptors: int
     sockets: int
+    counted: Mapping[str, float] = field(default_factory=dict)
+    """What the kernel counted for the container's control group, by the names of shim/cgroup.py; {} without one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from kubeglass.components.kubelet.runtime.shim.cgroup import Group
 from kubeglass.components.kubelet.runtime.shim.loop import Loop
 from kubeglass.components.kubelet.runtime.shim.spawn import Isolation, StartError, Streams, start_container
 from kubeglass.logging.cri import ContainerLog, LineSplitter
@@ -35,6 +36,7 @@ class Container:
         self.id = os.path.basename(directory)
         self.config = config
         self.oom_killed = False
+        self.group = Group(config.get("cgroup_folders") or [])
         self.attached: list[int] = []
         self.stdin = -1
         self.terminal = -1
@@ -62,10 +64,12 @@ class Container:
         self._log = self._open_log()
         streams, own = self._open_streams()
         try:
+            self._make_group()
             pid = start_container(self.config, f"{self._directory}/rootfs", streams, isolation)
         except StartError as error:
             for fd in own:
                 os.close(fd)
+            self.group.remove()
             self._finish(START_ERROR_EXIT_CODE, "StartError", str(error), started=False)
             raise
         finally:
@@ -76,6 +80,12 @@ class Container:
         for fd in self._outputs:
             os.set_blocking(fd, False)
             loop.on_readable(fd, partial(self._pump, fd, loop))
+
+    def _make_group(self) -> None:
+        try:
+            self.group.create(self.config)
+        except OSError as error:
+            raise StartError(f"failed to apply cgroup configuration: {error.strerror} {error.filename}") from error
 
     def _open_streams(self) -> tuple[Streams, list[int]]:
         """The child's ends, and ours."""
@@ -180,12 +190,13 @@ class Container:
         """The first process ended: note how, then drain what it wrote."""
         code = os.waitstatus_to_exitcode(wait_status)
         exit_code = code if code >= 0 else 128 - code
-        if self.oom_killed:
+        if self.oom_killed or (exit_code and self.group.oom_kills()):
             reason = "OOMKilled"
         else:
             reason = "Completed" if exit_code == 0 else "Error"
         self._kill_session()
         self._drain(loop)
+        self.group.remove()
         self._finish(exit_code, reason, "", started=True)
         for fd in self.attached:
             os.close(fd)

@@ -161,7 +161,7 @@ class Sandbox:
     def _start(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         container = self._container(request)
         container.start(self._isolation, self._loop)
-        if container.config.get("memory_limit_bytes"):
+        if container.config.get("memory_limit_bytes") and not container.group.limits_memory:
             self._loop.after(_MEMORY_CHECK_SECONDS, lambda: self._check_memory(container))
         return container.status
 

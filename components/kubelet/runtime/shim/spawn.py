@@ -14,6 +14,7 @@ import termios
 from typing import Any, NamedTuple, NoReturn
 
 from kubeglass.components.kubelet.runtime.shim import linux, rootfs
+from kubeglass.components.kubelet.runtime.shim.cgroup import Group
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -106,6 +107,8 @@ def _enter_and_fork(
 ) -> NoReturn:
     """In a helper process: join the container, start the process as a child of the shim, report its pid, end."""
     try:
+        Group(spec.get("cgroup_folders") or []).join()  # before the host's tree is out of sight
+        spec = {**spec, "cgroup_folders": []}
         pidfd = os.pidfd_open(container_pid)
         linux.setns(pidfd, linux.CLONE_NEWPID)
         linux.setns(pidfd, linux.CLONE_NEWNS)
@@ -140,6 +143,7 @@ def _become(spec: dict[str, Any], streams: Streams, isolation: Isolation, prepar
     """In the child: everything between fork and exec. Never returns."""
     try:
         os.setsid()
+        Group(spec.get("cgroup_folders") or []).join()
         prepare()
         _connect(streams)
         _enter_directory(spec.get("working_dir") or "/", created=isolation.namespaces)
