@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,12 @@ from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.kubectl import find
 from kubeglass.components.cli.lookup import CommandError, Reader, add_data_dir_flag, data_dir_of, existing_plan
 from kubeglass.components.cli.plan import HOST
-from kubeglass.components.cli.waterfall import Segment, Trace
+from kubeglass.components.cli.waterfall import Segment, Span, Trace
+from kubeglass.telemetry.tracing.tracer import ANNOTATION
 
-_ANNOTATION = "tracing.k8s.io/traceparent"
-_NAME_WIDTH = 56
+_PATH = re.compile(r"^([A-Z]+) /apis?/(?:[^/]+/)??v\w+/(?:namespaces/\{:namespace\}/)?")
+_NAMED = re.compile(r"k8s\.(?!namespace|node|container)[a-z]+\.name")
+_NAME_WIDTH = 72
 _BAR_WIDTH = 40
 
 
@@ -33,6 +36,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("object", metavar="KIND/NAME", help="as kubectl names it: deployment/my-nginx, pod/web-0")
     parser.add_argument("-n", "--namespace", default="default", metavar="NAMESPACE", help="(%(default)s)")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(%(default)s)")
+    parser.add_argument("--all", action="store_true", help="show how each request was handled, too")
     parser.set_defaults(run=run)
 
 
@@ -48,7 +52,7 @@ def run(flags: argparse.Namespace) -> int:
     if flags.output == "json":
         print(json.dumps(document(trace, path, link), indent=2))
     else:
-        print(text(trace, path, link))
+        print(text(trace if flags.all else waterfall.condensed(trace), path, link))
     return 0
 
 
@@ -59,10 +63,10 @@ def _trace_of(data: DataDir, name: str, namespace: str) -> str:
     if result.returncode:
         raise CommandError(result.stderr.strip().removeprefix("Error from server "))
     annotations: Mapping[str, str] = json.loads(result.stdout)["metadata"].get("annotations") or {}
-    traceparent = annotations.get(_ANNOTATION, "")
+    traceparent = annotations.get(ANNOTATION, "")
     if not traceparent:
         raise CommandError(
-            f"{name} carries no {_ANNOTATION}: it was last changed while tracing was off, or its request was not "
+            f"{name} carries no {ANNOTATION}: it was last changed while tracing was off, or its request was not "
             f"sampled (see --tracing-sampling-rate-per-million)"
         )
     return traceparent.split("-")[1]
@@ -117,13 +121,20 @@ def document(trace: Trace, path: Sequence[Segment], link: str) -> dict[str, Any]
     }
 
 
+def _short(span: Span) -> str:
+    """`PATCH pods/{:name}/status web-0`: the name without what every path has, and the object it is about."""
+    name = _PATH.sub(r"\1 ", span.name).replace("/{:name}", "")
+    about = (value for key, value in span.attributes.items() if _NAMED.fullmatch(key))
+    return " ".join((name, *sorted({str(value) for value in about if str(value)})))
+
+
 def text(trace: Trace, path: Sequence[Segment], link: str) -> str:
     """The trace for people; `*` marks the critical path."""
     colour = sys.stdout.isatty()
     total = trace.end - trace.start
     lines = [f"trace {trace.id}   {waterfall.duration(total)}   {link}", ""]
     for row in waterfall.rows(trace, path):
-        label = f"{'  ' * row.depth}{row.span.service}: {row.span.name}"
+        label = f"{'  ' * row.depth}{row.span.service}: {_short(row.span)}"
         label = label if len(label) <= _NAME_WIDTH else label[: _NAME_WIDTH - 1] + "…"
         mark = "*" if row.critical else " "
         bar = waterfall.bar(row.span, trace, _BAR_WIDTH)

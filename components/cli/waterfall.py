@@ -8,10 +8,11 @@ that the end was waiting for, or `waiting` where no span was at work (a watch ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 WAITING = "waiting"
+_SERVER = "apiserver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,73 +122,65 @@ def critical_path(trace: Trace) -> list[Segment]:
         end = min(root.reach, cursor)
         if end < cursor:
             segments.append(Segment(None, end, cursor, WAITING))
-        segments.extend(_back(root, end))
+        segments.extend(_back(root, root.span.start, end, "request"))
         cursor = root.span.start
     return [segment for segment in reversed(segments) if segment.end > segment.start]
 
 
-def _back(node: Node, until: int) -> Iterator[Segment]:
-    """The subtree's part of the path from `until` back to the node's start, last segment first."""
-    cursor = until
+def _back(node: Node, since: int, until: int, outer_phase: str) -> Iterator[Segment]:
+    """The subtree's part of the path from `until` back to `since`, last segment first."""
+    cursor, phase = until, phase_of(node.span) or outer_phase
     for child in sorted(node.children, key=lambda each: each.reach, reverse=True):
-        if child.span.start >= cursor:
+        start = max(child.span.start, since)
+        if start >= cursor:
             continue
         end = min(child.reach, cursor)
-        yield from _own(node.span, end, cursor)
-        yield from _back(child, end)
-        cursor = child.span.start
-    yield from _own(node.span, node.span.start, cursor)
+        if end <= start:
+            continue
+        yield from _own(node.span, phase, end, cursor)
+        yield from _back(child, start, end, phase)
+        cursor = start
+    yield from _own(node.span, phase, since, cursor)
 
 
-def _own(span: Span, start: int, end: int) -> Iterator[Segment]:
+def _own(span: Span, phase: str, start: int, end: int) -> Iterator[Segment]:
     """The time between two moments that belongs to the span itself: work until its end, waiting after it."""
     if end > span.end:
         yield Segment(None, max(start, span.end), end, WAITING)
         end = span.end
     if end > start:
-        yield Segment(span, start, end, phase_of(span))
+        yield Segment(span, start, end, phase)
 
 
 # -- phases -----------------------------------------------------------------------------------------------------------
 
-PHASES = ("request", "queue", "reconcile", "schedule", "bind", "image", "start", "probe", "network", WAITING, "other")
+PHASES = (
+    "request", "reconcile", "queue", "schedule", "bind", "network", "image", "start", "probe", "stop", WAITING, "other",
+)  # fmt: skip
 """Where the time of a change can go, in the order it usually does."""
 
-_PHASE_OF_NAME: Sequence[tuple[str, str]] = (
-    ("queue", "queue"),
-    ("pullimage", "image"),
-    ("image", "image"),
-    ("probe", "probe"),
-    ("bind", "bind"),
-    ("schedul", "schedule"),
-    ("filter", "schedule"),
-    ("score", "schedule"),
-    ("reconcile", "reconcile"),
-    ("cni", "network"),
-    ("sync proxy", "network"),
-    ("syncproxy", "network"),
-    ("startcontainer", "start"),
-    ("createcontainer", "start"),
-    ("runpodsandbox", "start"),
-    ("syncpod", "start"),
-    ("http ", "request"),
-)
-_PHASE_OF_SERVICE: Mapping[str, str] = {
-    "apiserver": "request",
-    "kube-scheduler": "schedule",
-    "kube-controller-manager": "reconcile",
-    "kubelet": "start",
-    "kube-proxy": "network",
-}
+_PHASE_OF_NAME: Mapping[str, Sequence[tuple[str, str]]] = {
+    "kube-scheduler": (("queue wait", "queue"), ("binding cycle", "bind"), ("Schedule", "schedule")),
+    "kubelet": (
+        ("syncTermin", "stop"), ("CNI ", "network"), ("ADD network", "network"), ("DEL network", "network"),
+        ("runtime.v1.ImageService/", "image"), ("startup probe", "probe"), ("readiness probe", "probe"),
+        ("liveness probe", "probe"), ("syncPod", "start"),
+    ),
+    "kube-proxy": (("sync proxy rules", "network"),),
+    "kube-controller-manager": (("reconcile ", "reconcile"),),
+    "apiserver": (),
+}  # fmt: skip
+"""By service, how a span's name begins and which kind of work it is."""
 
 
 def phase_of(span: Span) -> str:
-    """What kind of work a span is, by its name, else by who did it."""
-    name = span.name.lower()
-    for word, phase in _PHASE_OF_NAME:
-        if word in name:
-            return phase
-    return _PHASE_OF_SERVICE.get(span.service, "other")
+    """What kind of work a span begins; "" for what serves the work around it, such as requests and their handling."""
+    names = _PHASE_OF_NAME.get(span.service)
+    if names is None:
+        return "reconcile" if span.name.startswith("reconcile") else ""
+    if span.name.startswith("HTTP "):
+        return ""
+    return next((phase for beginning, phase in names if span.name.startswith(beginning)), "")
 
 
 def phase_seconds(path: Iterable[Segment]) -> dict[str, float]:
@@ -196,6 +189,37 @@ def phase_seconds(path: Iterable[Segment]) -> dict[str, float]:
     for segment in path:
         microseconds[segment.phase] += segment.end - segment.start
     return {phase: value / 1e6 for phase, value in microseconds.items() if value}
+
+
+# -- condensing -------------------------------------------------------------------------------------------------------
+
+
+def condensed(trace: Trace) -> Trace:
+    """The same trace for a first look: of a request only its one line, not how client and server went about it.
+
+    Times are untouched, so the critical path of the whole trace still fits.
+    """
+    return Trace(trace.id, tuple(_condensed(root) for root in trace.roots), trace.orphans)
+
+
+def _condensed(node: Node) -> Node:
+    children = node.children
+    if node.span.name.startswith("HTTP ") and len(children) == 1 and children[0].span.service == _SERVER:
+        served = children[0]
+        span = replace(node.span, name=served.span.name, error=node.span.error or served.span.error)
+        return Node(span, list(_kept(served)), node.reach)
+    if node.span.service == _SERVER:
+        return Node(node.span, list(_kept(node)), node.reach)
+    return Node(node.span, [_condensed(child) for child in children], node.reach)
+
+
+def _kept(request: Node) -> Iterator[Node]:
+    """What lies behind a request without being its handling: reactions to it, and requests made for it."""
+    for child in request.children:
+        if child.span.service == _SERVER and not child.span.name.startswith("HTTP "):
+            yield from _kept(child)
+        else:
+            yield _condensed(child)
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------

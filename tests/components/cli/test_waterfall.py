@@ -5,7 +5,17 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubeglass.components.cli.waterfall import WAITING, Span, bar, build, critical_path, duration, phase_seconds, rows
+from kubeglass.components.cli.waterfall import (
+    WAITING,
+    Span,
+    bar,
+    build,
+    condensed,
+    critical_path,
+    duration,
+    phase_seconds,
+    rows,
+)
 
 
 def span(id: str, parent: str, start: int, end: int, service: str = "apiserver", name: str = "POST") -> Span:
@@ -18,13 +28,32 @@ def test_a_change_across_watches_is_one_path():
         "t",
         [
             span("a", "client", 0, 10),
-            span("b", "a", 15, 40, "kube-scheduler", "Scheduling"),
-            span("c", "b", 20, 35, "kube-scheduler", "Binding"),
+            span("b", "a", 15, 40, "kube-scheduler", "Schedule"),
+            span("c", "b", 20, 35, "kube-scheduler", "binding cycle"),
         ],
     )
     path = [(s.span.id if s.span else WAITING, s.start, s.end) for s in critical_path(trace)]
     assert path == [("a", 0, 10), (WAITING, 10, 15), ("b", 15, 20), ("c", 20, 35), ("b", 35, 40)]
     assert phase_seconds(critical_path(trace)) == {"request": 1e-05, "schedule": 1e-05, "bind": 1.5e-05, WAITING: 5e-06}
+
+
+def test_requests_count_for_the_work_that_makes_them():
+    """Of a kubelet's request, client and server alike are part of starting the Pod; the change's own is the request."""
+    trace = build(
+        "t",
+        [
+            span("a", "client", 0, 10, name="POST /api/v1/namespaces/{:namespace}/pods"),
+            span("b", "a", 10, 60, "kubelet", "syncPod"),
+            span("c", "b", 20, 40, "kubelet", "HTTP PATCH"),
+            span("d", "c", 25, 35, name="PATCH /api/v1/namespaces/{:namespace}/pods/{:name}/status"),
+            span("e", "d", 26, 34, name="Patch"),
+            span("f", "b", 45, 50, "kubelet", "runtime.v1.ImageService/PullImage"),
+        ],
+    )
+    assert phase_seconds(critical_path(trace)) == {"request": 1e-05, "image": 5e-06, "start": 4.5e-05}
+    assert [(row.span.name.split()[0], row.depth) for row in rows(condensed(trace), [])] == [
+        ("POST", 0), ("syncPod", 1), ("PATCH", 2), ("runtime.v1.ImageService/PullImage", 2),
+    ]  # fmt: skip
 
 
 def test_what_runs_beside_the_path_is_not_on_it():
