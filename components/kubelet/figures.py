@@ -6,6 +6,7 @@ Follows k8s.io/kubernetes/pkg/kubelet/{metrics/collectors,volumemanager/metrics,
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
@@ -17,6 +18,7 @@ from kubeglass.components.kubelet import metrics as rows
 from kubeglass.components.kubelet.volumes import MountedVolume
 from kubeglass.telemetry.metrics.definitions import Gauge
 from kubeglass.telemetry.metrics.families import Sample
+from kubeglass.telemetry.metrics.instruments import HistogramInstrument
 from kubeglass.telemetry.metrics.registry import Registry
 
 
@@ -24,18 +26,22 @@ def collect_volumes(
     registry: Registry, mounted: Callable[[], Iterable[MountedVolume]], wanted: Callable[[], Iterable[str]]
 ) -> None:
     """Show the claims mounted on the node, and its volumes by plugin: mounted ones and `wanted` ones (plugin names)."""
-    registry.collect(rows.VOLUME_STATS_ROWS, lambda: claim_samples(mounted()))
+    measuring = rows.VolumeMetrics(registry).volume_metric_collection_duration_seconds
+    registry.collect(rows.VOLUME_STATS_ROWS, lambda: claim_samples(mounted(), measuring))
     registry.collect(rows.VOLUME_MANAGER_ROWS, lambda: volume_samples(mounted(), wanted()))
 
 
-def claim_samples(mounted: Iterable[MountedVolume]) -> Iterator[Sample]:
+def claim_samples(mounted: Iterable[MountedVolume], measuring: HistogramInstrument) -> Iterator[Sample]:
     """What statfs says of the file system behind each claim; a claim that several Pods use counts once."""
-    claims = {(volume.namespace, volume.claim): volume.path for volume in mounted if volume.claim}
-    for labels, path in claims.items():
+    claims = {(volume.namespace, volume.claim): volume for volume in mounted if volume.claim}
+    for labels, volume in claims.items():
+        started = time.perf_counter()
         try:
-            found = os.statvfs(path)
+            found = os.statvfs(volume.path)
         except OSError:
             continue  # unmounted since
+        finally:
+            measuring.labels(volume.plugin).observe(time.perf_counter() - started)
         size = found.f_frsize
         yield rows.VOLUME_STATS_CAPACITY_BYTES, labels, found.f_blocks * size
         yield rows.VOLUME_STATS_AVAILABLE_BYTES, labels, found.f_bavail * size

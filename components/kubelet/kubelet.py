@@ -20,13 +20,14 @@ from kubeglass.components.kubelet.backoff import BackOff
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter
 from kubeglass.components.kubelet.environment import Environment
+from kubeglass.components.kubelet.eviction import Evictions
 from kubeglass.components.kubelet.figures import collect_certificates, collect_volumes
 from kubeglass.components.kubelet.handlers import Handlers
 from kubeglass.components.kubelet.hooks import Hooks
 from kubeglass.components.kubelet.image_puller import ImagePuller
 from kubeglass.components.kubelet.metrics import (
-    CertificateMetrics,
     ContainerMetrics,
+    EvictionMetrics,
     ImageMetrics,
     PodStartMetrics,
     PodWorkerMetrics,
@@ -87,6 +88,10 @@ class Kubelet:
         self._metrics = PodWorkerMetrics(telemetry.metrics)
         self._parts = self._make_parts()
         self.server = KubeletServer(config, client, self.runtime, self.pods, self, telemetry)
+        self._evictions = Evictions(
+            self.runtime, self.pods.list, self._parts.volumes.empty_dir, self._evict,
+            EvictionMetrics(telemetry.metrics), telemetry.log,
+        )  # fmt: skip
         self._pleg = Pleg(self.runtime, telemetry, self._wake, self._container_type)
         telemetry.health.add("syncloop", self._pleg.check_health)
 
@@ -157,6 +162,7 @@ class Kubelet:
         await start(group, self._parts.status.run, "status")
         await start(group, self._pleg.run, "pleg")
         group.create_task(self.node.run(started), name="node")
+        group.create_task(self._evictions.run(), name="evictions")
         group.create_task(self._services.run(), name="services")
         group.create_task(self._follow_pods(group), name="pods")
 
@@ -210,6 +216,11 @@ class Kubelet:
         finally:
             self._workers.pop(uid, None)
             self._parts.starts.forget(uid)
+
+    def _evict(self, pod: Pod, message: str) -> None:
+        worker = self._workers.get(pod.metadata.uid)
+        if worker is not None:
+            worker.evict(message)
 
     def _wake(self, pod_uid: str) -> None:
         worker = self._workers.get(pod_uid)
@@ -332,7 +343,6 @@ def build(context: Context) -> Kubelet:
     """Build the component from its flags."""
     config = configuration(context.flags)
     registry = context.telemetry.metrics
-    CertificateMetrics(registry)
     collect_certificates(registry, config.cert_file, context.access().cert_file, clock.now)
     return Kubelet(config, context.client(), make_runtime(config), context.telemetry)
 

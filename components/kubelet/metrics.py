@@ -104,9 +104,6 @@ POD_STATUS_SYNC_DURATION_SECONDS: Final = Histogram(
 )
 STARTED_PODS_TOTAL: Final = Counter("kubelet_started_pods_total", "Pods started.")
 STARTED_PODS_ERRORS_TOTAL: Final = Counter("kubelet_started_pods_errors_total", "Pods that could not be started.")
-RESTARTED_PODS_TOTAL: Final = Counter(
-    "kubelet_restarted_pods_total", "Pods started again after they had been forgotten.", ("static",)
-)
 DESIRED_PODS: Final = Gauge("kubelet_desired_pods", "Pods the kubelet is told to run.", ("static",))
 ACTIVE_PODS: Final = Gauge(
     "kubelet_active_pods", "Pods the kubelet runs and counts against its resources.", ("static",)
@@ -114,9 +111,6 @@ ACTIVE_PODS: Final = Gauge(
 MIRROR_PODS: Final = Gauge("kubelet_mirror_pods", "Mirror Pods of static Pods.")
 WORKING_PODS: Final = Gauge(
     "kubelet_working_pods", "Pods with a worker, by what it does.", ("lifecycle", "config", "static")
-)
-ADMISSION_REJECTIONS_TOTAL: Final = Counter(
-    "kubelet_admission_rejections_total", "Pods refused by the kubelet, by reason.", ("reason",)
 )
 CONTAINERS_PER_POD_COUNT: Final = Histogram(
     "kubelet_containers_per_pod_count", "Containers of each Pod.", buckets=exponential(1, 2, 5)
@@ -133,12 +127,10 @@ class PodWorkerMetrics:
         self.pod_status_sync_duration_seconds = registry.bind(POD_STATUS_SYNC_DURATION_SECONDS)
         self.started_pods_total = registry.bind(STARTED_PODS_TOTAL)
         self.started_pods_errors_total = registry.bind(STARTED_PODS_ERRORS_TOTAL)
-        self.restarted_pods_total = registry.bind(RESTARTED_PODS_TOTAL)
         self.desired_pods = registry.bind(DESIRED_PODS)
         self.active_pods = registry.bind(ACTIVE_PODS)
         self.mirror_pods = registry.bind(MIRROR_PODS)
         self.working_pods = registry.bind(WORKING_PODS)
-        self.admission_rejections_total = registry.bind(ADMISSION_REJECTIONS_TOTAL)
         self.containers_per_pod_count = registry.bind(CONTAINERS_PER_POD_COUNT)
         self.orphaned_runtime_pods_total = registry.bind(ORPHANED_RUNTIME_PODS_TOTAL)
 
@@ -172,9 +164,6 @@ RUNNING_CONTAINERS: Final = Gauge("kubelet_running_containers", "Containers, by 
 PLEG_RELIST_DURATION_SECONDS: Final = Histogram("kubelet_pleg_relist_duration_seconds", "Seconds of one relist.")
 PLEG_RELIST_INTERVAL_SECONDS: Final = Histogram("kubelet_pleg_relist_interval_seconds", "Seconds between two relists.")
 PLEG_LAST_SEEN_SECONDS: Final = Gauge("kubelet_pleg_last_seen_seconds", "When the last relist ended.")
-PLEG_DISCARD_EVENTS: Final = Counter(
-    "kubelet_pleg_discard_events", "Lifecycle events dropped because the queue was full."
-)
 
 
 class PlegMetrics:
@@ -186,7 +175,6 @@ class PlegMetrics:
         self.pleg_relist_duration_seconds = registry.bind(PLEG_RELIST_DURATION_SECONDS)
         self.pleg_relist_interval_seconds = registry.bind(PLEG_RELIST_INTERVAL_SECONDS)
         self.pleg_last_seen_seconds = registry.bind(PLEG_LAST_SEEN_SECONDS)
-        self.pleg_discard_events = registry.bind(PLEG_DISCARD_EVENTS)
 
 
 RUNTIME_OPERATIONS_TOTAL: Final = Counter(
@@ -222,9 +210,6 @@ RUN_PODSANDBOX_DURATION_SECONDS: Final = Histogram(
 RUN_PODSANDBOX_ERRORS_TOTAL: Final = Counter(
     "kubelet_run_podsandbox_errors_total", "Pod sandboxes that could not be created.", ("runtime_handler",)
 )
-CGROUP_MANAGER_DURATION_SECONDS: Final = Histogram(
-    "kubelet_cgroup_manager_duration_seconds", "Seconds of one operation on a cgroup.", ("operation_type",)
-)
 
 
 class RuntimeMetrics:
@@ -236,7 +221,6 @@ class RuntimeMetrics:
         self.runtime_operations_errors_total = registry.bind(RUNTIME_OPERATIONS_ERRORS_TOTAL)
         self.run_podsandbox_duration_seconds = registry.bind(RUN_PODSANDBOX_DURATION_SECONDS)
         self.run_podsandbox_errors_total = registry.bind(RUN_PODSANDBOX_ERRORS_TOTAL)
-        self.cgroup_manager_duration_seconds = registry.bind(CGROUP_MANAGER_DURATION_SECONDS)
 
 
 IMAGE_PULL_DURATION_SECONDS: Final = Histogram(
@@ -244,9 +228,6 @@ IMAGE_PULL_DURATION_SECONDS: Final = Histogram(
     "Seconds of a successful pull, by image size.",
     ("image_size_in_bytes",),
     buckets=(1, 5, 10, 20, 30, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600),
-)
-IMAGE_GARBAGE_COLLECTED_TOTAL: Final = Counter(
-    "kubelet_image_garbage_collected_total", "Images removed to free space or because of age.", ("reason",)
 )
 IMAGE_MANAGER_ENSURE_IMAGE_REQUESTS_TOTAL: Final = Counter(
     "kubelet_image_manager_ensure_image_requests_total",
@@ -260,24 +241,17 @@ class ImageMetrics:
 
     def __init__(self, registry: Registry) -> None:
         self.image_pull_duration_seconds = registry.bind(IMAGE_PULL_DURATION_SECONDS)
-        self.image_garbage_collected_total = registry.bind(IMAGE_GARBAGE_COLLECTED_TOTAL)
         self.image_manager_ensure_image_requests_total = registry.bind(IMAGE_MANAGER_ENSURE_IMAGE_REQUESTS_TOTAL)
 
 
 EVICTIONS: Final = Counter("kubelet_evictions", "Pods evicted, by signal.", ("eviction_signal",))
-EVICTION_STATS_AGE_SECONDS: Final = Histogram(
-    "kubelet_eviction_stats_age_seconds", "Age of the figures an eviction was decided on.", ("eviction_signal",)
-)
-PREEMPTIONS: Final = Counter("kubelet_preemptions", "Pods preempted for critical ones.", ("preemption_signal",))
 
 
 class EvictionMetrics:
-    """Counted when the kubelet evicts or preempts a Pod."""
+    """Counted when the kubelet evicts a Pod."""
 
     def __init__(self, registry: Registry) -> None:
         self.evictions = registry.bind(EVICTIONS)
-        self.eviction_stats_age_seconds = registry.bind(EVICTION_STATS_AGE_SECONDS)
-        self.preemptions = registry.bind(PREEMPTIONS)
 
 
 HTTP_REQUESTS_TOTAL: Final = Counter("kubelet_http_requests_total", "Requests to the kubelet.", HTTP_LABELS)
@@ -302,30 +276,6 @@ class HttpMetrics:
         self.http_requests_duration_seconds = registry.bind(HTTP_REQUESTS_DURATION_SECONDS)
         self.http_inflight_requests = registry.bind(HTTP_INFLIGHT_REQUESTS)
         self.websocket_streaming_requests_total = registry.bind(WEBSOCKET_STREAMING_REQUESTS_TOTAL)
-
-
-CERTIFICATE_MANAGER_CLIENT_EXPIRATION_RENEW_ERRORS: Final = Counter(
-    "kubelet_certificate_manager_client_expiration_renew_errors", "Failed renewals of the client certificate."
-)
-SERVER_EXPIRATION_RENEW_ERRORS: Final = Counter(
-    "kubelet_server_expiration_renew_errors", "Failed renewals of the serving certificate."
-)
-CERTIFICATE_MANAGER_SERVER_ROTATION_SECONDS: Final = Histogram(
-    "kubelet_certificate_manager_server_rotation_seconds",
-    "Seconds the last serving certificate was in use.",
-    buckets=(60, 3600, 14400, 86400, 604800, 2592000, 7776000, 15552000, 31104000, 124416000),
-)
-
-
-class CertificateMetrics:
-    """Counted as certificates are renewed; lifetimes are collected at scrape time."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.certificate_manager_client_expiration_renew_errors = registry.bind(
-            CERTIFICATE_MANAGER_CLIENT_EXPIRATION_RENEW_ERRORS
-        )
-        self.server_expiration_renew_errors = registry.bind(SERVER_EXPIRATION_RENEW_ERRORS)
-        self.certificate_manager_server_rotation_seconds = registry.bind(CERTIFICATE_MANAGER_SERVER_ROTATION_SECONDS)
 
 
 CERTIFICATE_MANAGER_CLIENT_TTL_SECONDS: Final = Gauge(

@@ -34,6 +34,8 @@ class Pleg:
         self._container_type = container_type
         self._known: dict[str, ContainerState] = {}
         self._last_relist = 0.0
+        self._looked = False
+        """Whether what is found ended has ended under our eyes."""
 
     def check_health(self) -> None:
         """A health check. Raises when the relist has not run for three minutes."""
@@ -69,6 +71,7 @@ class Pleg:
         sandboxes = await self._runtime.list_pod_sandboxes()
         for container in containers:
             self._compare(container)
+        self._looked = True
         self._known = {container.id: container.state for container in containers}
         self._count(containers, sum(sandbox.state is SandboxState.READY for sandbox in sandboxes))
         self._metrics.pleg_relist_duration_seconds.observe(asyncio.get_running_loop().time() - started)
@@ -78,7 +81,7 @@ class Pleg:
         before = self._known.get(container.id)
         if before is container.state:
             return
-        if container.state is ContainerState.EXITED and before is not None:
+        if container.state is ContainerState.EXITED and self._looked:
             kind = self._container_type(container)
             self._containers.terminated_containers_total.labels(kind, str(container.exit_code), container.reason).inc()
         self._on_change(container.pod_uid)

@@ -19,6 +19,8 @@ from kubeglass.components.kubelet.runtime.runtime import Container, ContainerSta
 from kubeglass.components.machinery.clock import rfc3339
 
 Wire = dict[str, Any]
+EVICTED = "Evicted"
+"""The reason of a pod that exceeded a limit of its node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,8 @@ def _conditions(pod: Pod, observed: Observed, status: Wire, now: float) -> list[
     ]
     scheduled = next((c for c in pod.status.conditions if c.type == "PodScheduled"), None)
     rows.append(("PodScheduled", "True", scheduled.reason if scheduled else "", scheduled.message if scheduled else ""))
+    if status.get("reason") == EVICTED:
+        rows.append(("DisruptionTarget", "True", "TerminationByKubelet", status["message"]))
     return [_condition(pod, now, *row) for row in rows]
 
 
@@ -330,10 +334,6 @@ def _pod_ready(pod: Pod, containers_ready: tuple[str, str, str]) -> tuple[str, s
     return ("False", "ReadinessGatesNotReady", ", ".join(messages)) if messages else ("True", "", "")
 
 
-def qos_class(pod: Pod) -> str:
-    """Guaranteed, Burstable or BestEffort by cpu and memory of all containers."""
-    guaranteed, anything = True, False
-    for container in (*pod.spec.init_containers, *pod.spec.containers):
 def cgroup_of(pod: Pod) -> str:
     """The pod's control group, as the cgroupfs driver names it."""
     quality = (pod.status.qos_class or qos_class(pod)).lower()
@@ -341,6 +341,10 @@ def cgroup_of(pod: Pod) -> str:
     return f"/kubepods{parent}/pod{pod.metadata.uid}"
 
 
+def qos_class(pod: Pod) -> str:
+    """Guaranteed, Burstable or BestEffort by cpu and memory of all containers."""
+    guaranteed, anything = True, False
+    for container in (*pod.spec.init_containers, *pod.spec.containers):
         for resource in ("cpu", "memory"):
             limit = container.resources.limits.get(resource)
             request = container.resources.requests.get(resource, limit)

@@ -437,6 +437,7 @@ class PodWorker:
             await asyncio.to_thread(parts.volumes.unmount, meta.uid)
             return 0.0
 
+        parts.probes.forget_pod(self.pod)
         await self._measured("terminated", "syncTerminatedPod", clean)
         await self._deleted.wait()
         await parts.sandboxes.remove(meta.namespace, meta.name, meta.uid)

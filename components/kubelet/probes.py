@@ -163,6 +163,12 @@ class ProbeManager:
             if worker.task is not None:
                 worker.task.cancel()
 
+    def forget_pod(self, pod: Pod) -> None:
+        """The pod is over, and so are the series of its probes; they outlive its containers."""
+        meta = pod.metadata
+        self._metrics.prober_probe_total.remove_matching(pod_uid=meta.uid)
+        self._metrics.prober_probe_duration_seconds.remove_matching(pod=meta.name, namespace=meta.namespace)
+
     def stop_killing(self, container_id: str) -> None:
         """The pod is terminating: liveness and startup no longer matter, readiness does."""
         known = self._known.get(container_id)

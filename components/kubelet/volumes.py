@@ -128,6 +128,10 @@ class VolumeManager:
         await asyncio.to_thread(write_atomically, path, payload)
         return path
 
+    def empty_dir(self, pod: Pod, name: str) -> Path:
+        """Where an emptyDir of the pod lies."""
+        return self._config.pods_dir / pod.metadata.uid / "volumes" / "kubernetes.io~empty-dir" / name
+
     def _path(self, pod: Pod, volume: Volume) -> Path:
         return self._config.pods_dir / pod.metadata.uid / "volumes" / _plugin(volume).replace("/", "~") / volume.name
 

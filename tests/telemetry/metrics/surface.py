@@ -22,7 +22,14 @@ from kubeglass.telemetry.metrics.spelling import number
 HERE = Path(__file__).parent
 
 COMPONENTS = ("apiserver", "controller-manager", "scheduler", "kubelet", "proxy")
-FIRST_WAVE_ABSENT = frozenset({"kubeproxy_sync_proxy_rules_iptables_restore_failures_total"})
+FIRST_WAVE_ABSENT = frozenset(
+    {
+        "kubelet_certificate_manager_client_expiration_renew_errors",
+        "kubelet_cgroup_manager_duration_seconds",
+        "kubelet_server_expiration_renew_errors",
+        "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
+    }
+)
 """First-wave metrics that are not applicable; not_applicable.yaml says why."""
 EVERYWHERE = tuple(f"{component}/metrics" for component in COMPONENTS)
 
