@@ -74,6 +74,7 @@ from kubeglass.logging.klog import Logger
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.pages import Pages
+from kubeglass.telemetry.tracing.operations import OperationTracer
 
 Object = dict[str, Any]
 _HOOKS = {
@@ -102,7 +103,7 @@ class ApiServer:
         self.handler: Handler = _not_started
         self._pages = pages
         backend = backend or backend_of(options, telemetry.metrics)
-        self._backend = MeasuredBackend(backend, telemetry.metrics, telemetry.tracer)
+        self._backend = MeasuredBackend(backend, telemetry.metrics, OperationTracer(telemetry.tracer, telemetry.log))
         self._done: set[str] = set()
         self._add_checks()
 
@@ -171,7 +172,7 @@ class ApiServer:
         auditor = _auditor(options, telemetry)
         fairness = Fairness(options, telemetry, recorder.rejected, auditor.annotate)
         forms = Forms(KindTables(served), _conversion, served.selectable)
-        tracer = telemetry.tracer.named("k8s.io/component-base/tracing")
+        tracer = OperationTracer(telemetry.tracer, telemetry.log)
         reader_handler = Reader(reads, forms, tracer)
         writer = Writer(store, reads, served, forms, recorder, tracer, written)
         watches = WatchHandler(

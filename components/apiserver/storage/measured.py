@@ -15,17 +15,15 @@ from kubeglass.components.apiserver.storage.metrics import ListMetrics, StorageM
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing.tracer import Tracer
 
-_SCOPE = "k8s.io/component-base/tracing"
-
 
 class MeasuredBackend:
-    """Another backend, seen."""
+    """Another backend, seen; `tracer` makes the spans of operations."""
 
     def __init__(self, backend: Backend, registry: Registry, tracer: Tracer) -> None:
         self._backend = backend
         self._metrics = StorageMetrics(registry)
         self._lists = ListMetrics(registry)
-        self._tracer = tracer.named(_SCOPE)
+        self._tracer = tracer
         self.name = backend.name
 
     async def start(self) -> None:

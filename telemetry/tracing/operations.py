@@ -1,0 +1,155 @@
+"""Operations: spans that also leave a text in the log when they were slow, as component-base's tracing.Start does.
+
+    with operations.span("Create", attributes=…) as span:  span.event("About to store object in database")
+Events of the span are the steps of the text; operations inside one another become one text, printed by the outermost.
+The text does not depend on sampling. Below -v=2, where none is printed, an operation is its span and nothing else.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar, Token
+from typing import Any
+
+from kubeglass.logging.klog import Logger
+from kubeglass.logging.slowtrace import REPORT_LEVEL, SlowTrace, Step, report
+from kubeglass.telemetry.tracing.context import SpanContext
+from kubeglass.telemetry.tracing.tracer import CURRENT, INTERNAL, Attributes, Link, Span, Tracer
+
+SCOPE = "k8s.io/component-base/tracing"
+DEFAULT_SECONDS = 0.5
+
+_outer: ContextVar[SlowTrace | None] = ContextVar("kubeglass_operation", default=None)
+
+
+class OperationTracer(Tracer):
+    """A tracer whose spans are operations with one threshold."""
+
+    __slots__ = ("_log", "_threshold_ns")
+
+    def __init__(self, tracer: Tracer, log: Logger, threshold_seconds: float = DEFAULT_SECONDS) -> None:
+        named = tracer.named(SCOPE)
+        for slot in Tracer.__slots__:
+            setattr(self, slot, getattr(named, slot))
+        self._log = log
+        self._threshold_ns = int(threshold_seconds * 1e9)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether an operation leaves anything: a span or a text."""
+        return self.sink is not None or bool(self._log.v(REPORT_LEVEL))
+
+    def span(
+        self,
+        name: str,
+        *,
+        kind: int = INTERNAL,
+        attributes: Attributes | None = None,
+        parent: SpanContext | None = CURRENT,
+        links: Sequence[Link | SpanContext] = (),
+        start_ns: int | None = None,
+        sampled: bool | None = None,
+        tentative: bool = False,
+    ) -> Span:
+        """A started operation, to be entered and left by `with`."""
+        span = Tracer.span(
+            self,
+            name,
+            kind=kind,
+            attributes=attributes,
+            parent=parent,
+            links=links,
+            start_ns=start_ns,
+            sampled=sampled,
+            tentative=tentative,
+        )
+        if not self._log.v(REPORT_LEVEL):
+            return span
+        fields = tuple(attributes.items()) if attributes else ()
+        trace = SlowTrace(name, start_ns or time.time_ns(), threshold=self._threshold_ns, fields=fields)
+        return Operation(span, trace, self._log)
+
+
+class Operation(Span):
+    """A span and the text it may become."""
+
+    __slots__ = ("_log", "_outer_token", "_span", "_trace")
+
+    def __init__(self, span: Span, trace: SlowTrace, log: Logger) -> None:
+        self._span = span
+        self._trace = trace
+        self._log = log
+
+    @property
+    def context(self) -> SpanContext:  # type: ignore[override]
+        return self._span.context
+
+    @property
+    def recording(self) -> bool:
+        return True
+
+    def set(self, key: str, value: Any) -> None:
+        self._span.set(key, value)
+
+    def update(self, attributes: Attributes) -> None:
+        self._span.update(attributes)
+
+    def rename(self, name: str) -> None:
+        self._span.rename(name)
+        self._trace.name = name
+
+    def event(self, name: str, /, **attributes: Any) -> None:
+        self.event_at(None, name, attributes)
+
+    def event_at(self, time_ns: int | None, name: str, attributes: Attributes) -> None:
+        at = time_ns or time.time_ns()
+        self._span.event_at(at, name, attributes)
+        self._trace.items.append(Step(name, at, tuple(attributes.items())))
+
+    def link(self, context: SpanContext, attributes: Attributes | None = None) -> None:
+        self._span.link(context, attributes)
+
+    def record_exception(self, error: BaseException) -> None:
+        self._span.record_exception(error)
+
+    def error(self, message: str) -> None:
+        self._span.error(message)
+
+    def ok(self) -> None:
+        self._span.ok()
+
+    def end(self, end_ns: int | None = None) -> None:
+        self._span.end(end_ns)
+
+    def discard(self) -> None:
+        self._span.discard()
+
+    def __enter__(self) -> Span:
+        self._span.__enter__()
+        outer = _outer.get()
+        if outer is not None and not outer.end:
+            outer.items.append(self._trace)
+        self._outer_token: Token[SlowTrace | None] = _outer.set(self._trace)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._trace.end = time.time_ns()
+        outer = self._outer_token.old_value
+        _outer.reset(self._outer_token)
+        self._span.__exit__(kind, error, trace)
+        if not isinstance(outer, SlowTrace) or outer.end:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Only the outermost operation prints; a slow one inside a quick one is printed by it, alone."""
+        if not _worth_telling(self._trace):
+            return
+        level = self._log.sink.verbosity.level
+        for text in report(self._trace, random.getrandbits(31), level, time.localtime):
+            self._log.text(text)
+
+
+def _worth_telling(trace: SlowTrace) -> bool:
+    return trace.is_slow or any(isinstance(item, SlowTrace) and _worth_telling(item) for item in trace.items)
