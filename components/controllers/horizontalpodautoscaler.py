@@ -24,7 +24,6 @@ from kubeglass.components.api.objects import (
 )
 from kubeglass.components.api.selectors import SelectorError, parse
 from kubeglass.components.controllers.actions import Emit, Patch
-from kubeglass.components.controllers.arithmetic import with_condition
 from kubeglass.components.controllers.context import ControllerContext
 from kubeglass.components.controllers.metrics import HorizontalPodAutoscalerMetrics
 from kubeglass.components.controllers.podusage import PodUsage
@@ -54,13 +53,14 @@ class _Draft:
     events: list[Emit] = field(default_factory=list)
 
     def condition(self, type: str, status: str, reason: str, message: str) -> None:
-        found = {"type": type, "status": status, "reason": reason, "message": message}
-        stamped = {**found, "lastTransitionTime": clock.rfc3339(self.now)}
+        """Set a condition in its place; the transition time moves only when the status does."""
         old = next((each for each in self.conditions if each["type"] == type), None)
-        if old is not None and old["status"] == status and old.get("reason") == reason:
-            old["message"] = message
-            return
-        self.conditions = with_condition(self.conditions, stamped)
+        stamp = old["lastTransitionTime"] if old is not None and old["status"] == status else clock.rfc3339(self.now)
+        new = {"type": type, "status": status, "lastTransitionTime": stamp, "reason": reason, "message": message}
+        if old is None:
+            self.conditions.append(new)
+        else:
+            self.conditions[self.conditions.index(old)] = new
 
     def warn(self, reason: str, message: str) -> None:
         self.events.append(Emit(self.autoscaler, "Warning", reason, message))

@@ -9,6 +9,7 @@ from typing import Any
 from kubeglass.components.api.objects import Namespace, Node, Pod
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.informer import Change
+from kubeglass.components.scheduler.hints import Occurrence
 from kubeglass.components.scheduler.metrics import QueueMetrics
 from kubeglass.components.scheduler.queue import Nominator, SchedulingQueue
 from kubeglass.components.scheduler.snapshot import PodInfo, Snapshot
@@ -49,17 +50,18 @@ class Feed:
             self._queue.delete(pod.key)
             if not self._snapshot.drop(pod.key):
                 return ""  # a finished Pod that changes or goes frees nothing a second time
-            self._move("AssignedPodDelete")
+            self._move_for("AssignedPodDelete", PodInfo(pod))
             return "AssignedPodDelete"
         newly = change.old is None or not change.old.spec.node_name
         self._nominator.clear(pod.key)
         self._queue.delete(pod.key)
-        self._snapshot.put(PodInfo(pod), pod.spec.node_name)
+        info = PodInfo(pod)
+        self._snapshot.put(info, pod.spec.node_name)
         if newly:
-            self._move("AssignedPodAdd")
+            self._move_for("AssignedPodAdd", info)
             return "AssignedPodAdd"
         if change.old is not None and (change.old.metadata.labels, change.old.spec) != (pod.metadata.labels, pod.spec):
-            self._move("AssignedPodUpdate")
+            self._move_for("AssignedPodUpdate", info)
         return "AssignedPodUpdate"
 
     def _unassigned(self, change: Change[Pod]) -> str:
@@ -93,9 +95,9 @@ class Feed:
             self._snapshot.drop_node(change.new.metadata.name)
             self._handled("NodeDelete", started)
             return
-        self._snapshot.set_node(change.new)
+        node = self._snapshot.set_node(change.new)
         for event in _node_events(change.old, change.new):
-            self._move(event)
+            self._move(Occurrence(event, node))
             self._handled(event, started)
 
     def namespace_changed(self, change: Change[Namespace]) -> None:
@@ -110,14 +112,18 @@ class Feed:
 
         def changed(change: Change[Any]) -> None:
             action = {"ADDED": "Add", "MODIFIED": "Update", "DELETED": "Delete"}[change.type]
-            self._move(f"{resource}{action}")
+            claim = change.key if resource == "PersistentVolumeClaim" else ""
+            self._move(Occurrence(f"{resource}{action}", claim=claim))
 
         return changed
 
     # -- both -----------------------------------------------------------------------------------------------------
 
-    def _move(self, event: str) -> None:
-        if self._queue.move(event, clock.now()):
+    def _move_for(self, event: str, pod: PodInfo) -> None:
+        self._move(Occurrence(event, self._snapshot.nodes.get(pod.spec.node_name), pod))
+
+    def _move(self, occurrence: Occurrence) -> None:
+        if self._queue.move(occurrence, clock.now()):
             self._wake()
 
     def _handled(self, event: str, started: float) -> None:

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 from kubeglass.components.scheduler.framework import Code
+from kubeglass.components.scheduler.hints import Hint, Occurrence, hint_of
 from kubeglass.components.scheduler.metrics import CacheMetrics, PluginMetrics, QueueMetrics
 from kubeglass.components.scheduler.queue import SchedulingQueue
-from kubeglass.components.scheduler.snapshot import Snapshot
+from kubeglass.components.scheduler.snapshot import PodInfo, Snapshot
 from kubeglass.telemetry import Telemetry
 
 _PLUGIN_SAMPLING = 0.1
@@ -85,6 +87,20 @@ class CountedQueue:
 
     def incoming(self, queue: str, event: str) -> None:
         self._metrics.queue_incoming_pods_total.labels(queue, event).inc()
+
+
+def measured_hint(plugin: Any, metrics: QueueMetrics) -> Hint:
+    """The plugin's hint, with the time it takes and what it says."""
+    hint, seconds = hint_of(plugin), metrics.queueing_hint_execution_duration_seconds
+
+    def asked(pod: PodInfo, occurrence: Occurrence) -> bool:
+        started = time.perf_counter()
+        helps = hint(pod, occurrence)
+        verdict = "Queue" if helps else "QueueSkip"
+        seconds.labels(plugin.name, occurrence.event, verdict).observe(time.perf_counter() - started)
+        return helps
+
+    return asked
 
 
 class Gauges:

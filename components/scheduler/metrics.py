@@ -143,6 +143,12 @@ EVENT_HANDLING_DURATION_SECONDS: Final = Histogram(
     ("event",),
     buckets=exponential(0.0001, 2, 12),
 )
+QUEUEING_HINT_EXECUTION_DURATION_SECONDS: Final = Histogram(
+    "scheduler_queueing_hint_execution_duration_seconds",
+    "Seconds of one queueing hint, by what it said.",
+    ("plugin", "event", "hint"),
+    buckets=exponential(0.00001, 1.5, 20),
+)
 
 
 class QueueMetrics:
@@ -153,6 +159,7 @@ class QueueMetrics:
         self.queue_incoming_pods_total = registry.bind(QUEUE_INCOMING_PODS_TOTAL)
         self.unschedulable_pods = registry.bind(UNSCHEDULABLE_PODS)
         self.event_handling_duration_seconds = registry.bind(EVENT_HANDLING_DURATION_SECONDS)
+        self.queueing_hint_execution_duration_seconds = registry.bind(QUEUEING_HINT_EXECUTION_DURATION_SECONDS)
 
 
 PREEMPTION_ATTEMPTS_TOTAL: Final = Counter(

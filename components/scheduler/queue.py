@@ -1,7 +1,7 @@
 """Pods that wait for a node: active (next please), backoff (failed lately), unschedulable (until something changes).
 
 A Pod that failed n times in a row backs off min(1 s * 2^(n-1), 10 s). An event moves a Pod out of unschedulable when
-a plugin that rejected it says that such events can help; after 5 minutes it is tried anyway. When nothing is active,
+a plugin that rejected it says that this one can help; after 5 minutes it is tried anyway. When nothing is active,
 unschedulable Pods that still back off are taken early. Pure: time is an argument. Upstream: scheduler/backend/queue.
 """
 
@@ -12,9 +12,11 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from kubeglass.components.scheduler.framework import Status
+from kubeglass.components.scheduler.hints import Hint, Occurrence
 from kubeglass.components.scheduler.snapshot import PodInfo
 from kubeglass.telemetry.tracing.causality import triggered_by
 from kubeglass.telemetry.tracing.context import SpanContext
@@ -91,11 +93,13 @@ class SchedulingQueue:
         pre_enqueue: Callable[[PodInfo], Status],
         interests: Mapping[str, frozenset[str]],
         observer: QueueObserver,
+        hints: Mapping[str, Hint] = MappingProxyType({}),
     ) -> None:
         self._order = order
         self._pre_enqueue = pre_enqueue
         self._interests = interests
         self._observer = observer
+        self._hints = hints
         self._sequence = itertools.count()
         self._active: dict[str, QueuedPod] = {}
         self._active_heap: list[tuple[tuple[int, float], int, QueuedPod]] = []
@@ -167,9 +171,10 @@ class SchedulingQueue:
 
     # -- moves ----------------------------------------------------------------------------------------------------
 
-    def move(self, event: str, now: float) -> int:
+    def move(self, occurrence: Occurrence, now: float) -> int:
         """Something happened in the cluster: how many Pods it may have helped."""
-        helped = [queued for queued in self._parked.values() if self._may_help(queued, event)]
+        event = occurrence.event
+        helped = [queued for queued in self._parked.values() if self._may_help(queued, occurrence)]
         trigger = triggered_by.get()
         for queued in helped:
             del self._parked[queued.pod.key]
@@ -190,10 +195,16 @@ class SchedulingQueue:
         times += [q.parked_at + FLUSH_AFTER_SECONDS for q in self._parked.values() if not q.gated]
         return min(times, default=None)
 
-    def _may_help(self, queued: QueuedPod, event: str) -> bool:
+    def _may_help(self, queued: QueuedPod, occurrence: Occurrence) -> bool:
         if queued.gated:
             return False
-        return not queued.rejected_by or any(event in self._interests.get(name, ()) for name in queued.rejected_by)
+        return not queued.rejected_by or any(self._helps(name, queued.pod, occurrence) for name in queued.rejected_by)
+
+    def _helps(self, plugin: str, pod: PodInfo, occurrence: Occurrence) -> bool:
+        if occurrence.event not in self._interests.get(plugin, ()):
+            return False
+        hint = self._hints.get(plugin)
+        return hint is None or hint(pod, occurrence)
 
     def _requeue(self, queued: QueuedPod, event: str, now: float) -> None:
         if queued.backoff_until > now and not queued.gated:

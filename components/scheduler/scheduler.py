@@ -34,7 +34,7 @@ from kubeglass.components.scheduler.framework import (
     Status,
     error,
 )
-from kubeglass.components.scheduler.instruments import CountedQueue, Gauges, Measured
+from kubeglass.components.scheduler.instruments import CountedQueue, Gauges, Measured, measured_hint
 from kubeglass.components.scheduler.metrics import (
     ApiCallMetrics,
     AttemptMetrics,
@@ -91,6 +91,7 @@ class Scheduler:
             self._framework.run_pre_enqueue,
             {entry.plugin.name: entry.plugin.events for entry in plugins},
             CountedQueue(queue_metrics),
+            {entry.plugin.name: measured_hint(entry.plugin, queue_metrics) for entry in plugins},
         )
         self._gauges = Gauges(
             self._queue, self._snapshot, queue_metrics, CacheMetrics(telemetry.metrics), DEFAULT_SCHEDULER_NAME

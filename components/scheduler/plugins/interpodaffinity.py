@@ -19,6 +19,7 @@ from kubeglass.components.scheduler.framework import (
     unresolvable,
     unschedulable,
 )
+from kubeglass.components.scheduler.hints import Occurrence
 from kubeglass.components.scheduler.snapshot import AffinityTerm, NodeInfo, PodInfo, Snapshot
 
 Pairs = Counter[tuple[str, str]]
@@ -62,11 +63,30 @@ def _count(pairs: Pairs, term: AffinityTerm, node: NodeInfo, by: int) -> None:
         del pairs[pair]
 
 
+def _may_match(term: AffinityTerm, other: PodInfo) -> bool:
+    in_scope = term.namespace_selector is not None or other.namespace in term.namespaces
+    return in_scope and term.selector.matches(other.labels)
+
+
 class InterPodAffinity:
     """podAffinity and podAntiAffinity, required and preferred, of the incoming and of the placed Pods."""
 
     name = "InterPodAffinity"
     events = frozenset({"NodeAdd", "NodeUpdateNodeLabel", "AssignedPodAdd", "AssignedPodDelete", "AssignedPodUpdate"})
+
+    def helps(self, pod: PodInfo, occurrence: Occurrence) -> bool:
+        """A node in some domain of the terms, or a Pod that a term of either one speaks of."""
+        other = occurrence.pod
+        terms = (*pod.required_affinity, *pod.required_anti_affinity)
+        if other is None:
+            node = occurrence.node
+            return node is not None and (not terms or any(term.topology_key in node.labels for term in terms))
+        # Which labels a namespace has is not known here: a term with a namespaceSelector is taken to reach everywhere.
+        wanted = pod.required_affinity if occurrence.event != "AssignedPodDelete" else pod.required_anti_affinity
+        freed = occurrence.event != "AssignedPodAdd" and any(_may_match(t, pod) for t in other.required_anti_affinity)
+        if occurrence.event == "AssignedPodUpdate":
+            wanted = terms
+        return freed or any(_may_match(term, other) for term in wanted)
 
     # -- filter ---------------------------------------------------------------------------------------------------
 

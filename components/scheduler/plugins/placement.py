@@ -15,6 +15,7 @@ from kubeglass.components.scheduler.framework import (
     unresolvable,
     unschedulable,
 )
+from kubeglass.components.scheduler.hints import DecidesByNode
 from kubeglass.components.scheduler.snapshot import HostPort, NodeInfo, PodInfo, Snapshot
 
 _CORDONED = Taint(key="node.kubernetes.io/unschedulable", effect=placement.NO_SCHEDULE)
@@ -28,7 +29,7 @@ def normalize_to_max(scores: MutableMapping[str, int], *, reverse: bool = False)
         scores[name] = MAX_NODE_SCORE - stretched if reverse else stretched
 
 
-class NodeName:
+class NodeName(DecidesByNode):
     """Honours spec.nodeName of a Pod that names its node but was not bound."""
 
     name = "NodeName"
@@ -40,7 +41,7 @@ class NodeName:
         return None
 
 
-class NodeUnschedulable:
+class NodeUnschedulable(DecidesByNode):
     """Keeps Pods off cordoned nodes, unless they tolerate the cordon."""
 
     name = "NodeUnschedulable"
@@ -52,7 +53,7 @@ class NodeUnschedulable:
         return None
 
 
-class TaintToleration:
+class TaintToleration(DecidesByNode):
     """Taints with NoSchedule and NoExecute refuse; those with PreferNoSchedule cost score."""
 
     name = "TaintToleration"
@@ -79,7 +80,7 @@ class TaintToleration:
         normalize_to_max(scores, reverse=True)
 
 
-class NodeAffinity:
+class NodeAffinity(DecidesByNode):
     """nodeSelector and node affinity, required and preferred."""
 
     name = "NodeAffinity"
@@ -136,7 +137,7 @@ def _named_nodes(required: NodeSelector | None) -> frozenset[str] | None:
     return frozenset(names)
 
 
-class NodePorts:
+class NodePorts(DecidesByNode):
     """Two Pods cannot take the same host port of one node."""
 
     name = "NodePorts"

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from math import sqrt
 
 from kubeglass.components.scheduler.framework import MAX_NODE_SCORE, SKIP, SUCCESS, Code, CycleState, Status
+from kubeglass.components.scheduler.hints import DecidesByNode
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 
 SCORED = ("cpu", "memory")
 
 
-class NodeResourcesFit:
+class NodeResourcesFit(DecidesByNode):
     """Requests must fit into what is allocatable; nodes left emptier score higher."""
 
     name = "NodeResourcesFit"

@@ -23,6 +23,7 @@ from kubeglass.components.scheduler.framework import (
     unresolvable,
     unschedulable,
 )
+from kubeglass.components.scheduler.hints import Occurrence
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 
 HOSTNAME = "kubernetes.io/hostname"
@@ -102,6 +103,15 @@ class PodTopologySpread:
 
     def __init__(self, workload_selector: WorkloadSelector) -> None:
         self._workload_selector = workload_selector
+
+    def helps(self, pod: PodInfo, occurrence: Occurrence) -> bool:
+        """A Pod that some hard constraint counts, or a node in one of its domains."""
+        constraints = list(_declared(pod, _HARD))
+        other, node = occurrence.pod, occurrence.node
+        if other is not None:
+            same_space = other.namespace == pod.namespace
+            return same_space and any(constraint.selector.matches(other.labels) for constraint in constraints)
+        return node is not None and all(constraint.topology_key in node.labels for constraint in constraints)
 
     # -- filter ---------------------------------------------------------------------------------------------------
 

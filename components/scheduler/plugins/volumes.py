@@ -12,6 +12,7 @@ from kubeglass.components.api import placement
 from kubeglass.components.api.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
 from kubeglass.components.api.volumes import NO_PROVISIONER, WAIT_FOR_FIRST_CONSUMER, best_match
 from kubeglass.components.scheduler.framework import SKIP, SUCCESS, CycleState, Status, error, unresolvable
+from kubeglass.components.scheduler.hints import Occurrence
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 
 
@@ -47,6 +48,12 @@ class VolumeBinding:
     def __init__(self, sources: VolumeSources) -> None:
         self._sources = sources
         self._assumed: dict[str, str] = {}  # volume -> claim, for volumes promised in a binding cycle under way
+
+    def helps(self, pod: PodInfo, occurrence: Occurrence) -> bool:
+        """One of the Pod's own claims; or a volume, a class or a node, which any claim may have waited for."""
+        if not occurrence.claim:
+            return True
+        return any(f"{pod.namespace}/{name}" == occurrence.claim for name, _ in _claim_names(pod))
 
     def pre_filter(self, state: CycleState, pod: PodInfo, snapshot: Snapshot) -> tuple[frozenset[str] | None, Status]:
         claims: list[PersistentVolumeClaim] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubeglass.components.scheduler.framework import SUCCESS, Status, unresolvable
+from kubeglass.components.scheduler.hints import Occurrence
 from kubeglass.components.scheduler.plugins.queueing import PrioritySort
 from kubeglass.components.scheduler.queue import Nominator, SchedulingQueue
 from kubeglass.components.scheduler.snapshot import PodInfo
@@ -47,8 +48,8 @@ def test_only_events_that_help_wake_a_parked_pod() -> None:
     popped = waiting.pop(0.0)
     assert popped is not None
     waiting.park(popped, FIT, 0.0)
-    assert waiting.move("NodeUpdateNodeTaint", 5.0) == 0
-    assert waiting.move("NodeAdd", 5.0) == 1
+    assert waiting.move(Occurrence("NodeUpdateNodeTaint"), 5.0) == 0
+    assert waiting.move(Occurrence("NodeAdd"), 5.0) == 1
     assert waiting.pop(5.0) is popped and popped.attempts == 2
     assert log.lines == ["active UnschedulablePodAdd", "unschedulable ScheduleAttemptFailure", "active NodeAdd"]
 
@@ -79,7 +80,7 @@ def test_an_idle_scheduler_does_not_let_pods_back_off() -> None:
     popped = waiting.pop(0.0)
     assert popped is not None
     waiting.park(popped, FIT, 0.0)
-    waiting.move("NodeAdd", 0.1)
+    waiting.move(Occurrence("NodeAdd"), 0.1)
     assert waiting.pending()["backoff"] == 1
     assert waiting.pop(0.1) is popped
     assert log.lines[-2:] == ["backoff NodeAdd", "active PopFromBackoffQ"]
@@ -105,7 +106,7 @@ def test_gates_keep_a_pod_out_until_removed() -> None:
     waiting.add(pod("a", schedulingGates=[{"name": "x"}]), 0.0)
     assert waiting.pending() == {"active": 0, "backoff": 0, "unschedulable": 0, "gated": 1}
     assert waiting.rejections() == {"SchedulingGates": 1}
-    waiting.move("NodeAdd", 1.0)
+    waiting.move(Occurrence("NodeAdd"), 1.0)
     assert waiting.pop(1.0) is None
     waiting.update(pod("a"), "UnscheduledPodUpdate", 7.0)
     popped = waiting.pop(7.0)

@@ -142,3 +142,34 @@ async def test_a_silent_node_loses_its_pods() -> None:
         }
         metrics = plane.manager_telemetry.metrics
         assert metrics.value("taint_eviction_controller_pod_deletions_total") == 1
+
+
+async def test_a_hopeless_pod_is_left_alone(plane: ControlPlane) -> None:
+    """A Pod larger than every node is tried once, however many small Pods come and go."""
+    await plane.kubelets.add_node("node-1")
+    huge = _pod("huge", cpu="64")
+    await plane.client.create(POD, huge, "default")
+    await plane.has(POD, "huge", lambda obj: obj["status"].get("conditions"))
+    for index in range(4):
+        await plane.client.create(POD, _pod(f"small-{index}", cpu="100m"), "default")
+        await plane.has(POD, f"small-{index}", lambda obj: obj["status"].get("phase") == "Running")
+        await plane.client.delete(POD, f"small-{index}", "default", grace_period_seconds=0)
+    await plane.eventually(lambda: _only(plane, "huge"))
+    metrics = plane.scheduler_telemetry.metrics
+    name, profile = "scheduler_schedule_attempts_total", "default-scheduler"
+    assert metrics.value(name, result="unschedulable", profile=profile) == 1
+    assert metrics.value(name, result="scheduled", profile=profile) == 4
+
+
+def _pod(name: str, cpu: str) -> dict[str, Any]:
+    container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": cpu}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+    }
+
+
+async def _only(plane: ControlPlane, name: str) -> bool:
+    return [pod["metadata"]["name"] for pod in await plane.objects(POD)] == [name]
