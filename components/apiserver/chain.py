@@ -9,7 +9,7 @@ Order as in k8s.io/apiserver/pkg/server/config.go, DefaultBuildHandlerChain. The
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from kubeglass.components.apiserver import filters
@@ -68,37 +68,34 @@ def build(parts: Parts, handler: Handler, chain: Sequence[Link] = CHAIN) -> Hand
 
 
 def _around(filter_: Filter, inner: Handler) -> Handler:
-    async def handle(request: Request) -> Response:
-        return await filter_(request, inner)
+    def handle(request: Request) -> Awaitable[Response]:
+        return filter_(request, inner)
 
     return handle
 
 
 def _measured(link: Link, filter_: Filter, inner: Handler, row: HistogramChild, tracer: Tracer) -> Handler:
-    """The filter with its latency row and span."""
+    """The filter with its latency row and span. When a filter began stands in the request until it passes on."""
     clock = time.monotonic
 
+    def observe(request: Request) -> None:
+        seconds = clock() - request.filter_began
+        request.filter_began = 0.0
+        row.observe(seconds)
+        if seconds > _SLOW_SECONDS:
+            request.log_values[f"fl_{link.measured_as}"] = str(Duration.of_seconds(seconds))
+
+    def pass_on(request: Request) -> Awaitable[Response]:
+        observe(request)
+        return inner(request)
+
     async def timed(request: Request) -> Response:
-        started = clock()
-        passed_on = False
-
-        def observe() -> None:
-            seconds = clock() - started
-            row.observe(seconds)
-            if seconds > _SLOW_SECONDS:
-                request.log_values[f"fl_{link.measured_as}"] = str(Duration.of_seconds(seconds))
-
-        async def next_(request: Request) -> Response:
-            nonlocal passed_on
-            passed_on = True
-            observe()
-            return await inner(request)
-
+        request.filter_began = clock()
         try:
-            return await filter_(request, next_)
+            return await filter_(request, pass_on)
         finally:
-            if not passed_on:
-                observe()
+            if request.filter_began:  # it answered by itself
+                observe(request)
 
     if not (link.spans and tracer.enabled):
         return timed

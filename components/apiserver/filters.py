@@ -10,7 +10,7 @@ import asyncio
 import time
 import traceback
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -84,12 +84,12 @@ def panic_recovery(parts: Parts) -> Filter:
 def request_info(parts: Parts) -> Filter:
     """Method, path and query become the RequestInfo everything behind classifies by."""
 
-    async def attach(request: Request, inner: Handler) -> Response:
+    def attach(request: Request, inner: Handler) -> Awaitable[Response]:
         try:
-            request.info = requestinfo.parse(request.method, request.path, request.query)
+            request.info = requestinfo.remembered(request.method, request.path, request.query_string)
         except requestinfo.BadPath as error:
-            return error_response(InternalError(f"failed to create RequestInfo: {error}"))
-        return await inner(request)
+            return _answer(error_response(InternalError(f"failed to create RequestInfo: {error}")))
+        return inner(request)
 
     return attach
 
@@ -98,9 +98,7 @@ def access_log(parts: Parts) -> Filter | None:
     """One "HTTP" record per request at verbosity 3, keys in upstream's order."""
     log = parts.telemetry.log
 
-    async def write(request: Request, inner: Handler) -> Response:
-        if not log.v(httplog.LEVEL):
-            return await inner(request)
+    async def logged(request: Request, inner: Handler) -> Response:
         response: Response | None = None
         try:
             response = await inner(request)
@@ -111,6 +109,9 @@ def access_log(parts: Parts) -> Filter | None:
         finally:
             with use(request.trace) if request.trace else nullcontext():
                 log.v(httplog.LEVEL).info(httplog.MESSAGE, **_access_values(request, response))
+
+    def write(request: Request, inner: Handler) -> Awaitable[Response]:
+        return logged(request, inner) if log.v(httplog.LEVEL) else inner(request)
 
     return write
 
@@ -140,14 +141,14 @@ def deadline(parts: Parts) -> Filter:
 def authentication(parts: Parts) -> Filter:
     """Find out who is calling; whoever presents something wrong is sent away."""
     metrics = AuthenticationMetrics(parts.telemetry.metrics)
-    log = parts.telemetry.log
+    log, monotonic, now_ns = parts.telemetry.log, time.monotonic, clock.now_ns
 
     def observe(result: str, started: float) -> None:
         metrics.authentication_attempts.labels(result).inc()
-        metrics.authentication_duration_seconds.labels(result).observe(time.monotonic() - started)
+        metrics.authentication_duration_seconds.labels(result).observe(monotonic() - started)
 
     async def identify(request: Request, inner: Handler) -> Response:
-        started, started_ns = time.monotonic(), clock.now_ns()
+        started, started_ns = monotonic(), now_ns()
         try:
             user = request.user if request.vouched else parts.authentication.authenticate(request)
         except AuthenticationFailed as error:
@@ -157,7 +158,7 @@ def authentication(parts: Parts) -> Filter:
         observe("success", started)
         metrics.authenticated_user_requests.labels(_compressed(user.name)).inc()
         request.user = user
-        request.authenticated_ns = (started_ns, clock.now_ns())
+        request.authenticated_ns = (started_ns, now_ns())
         return await inner(request)
 
     return identify
@@ -176,9 +177,7 @@ def audit(parts: Parts) -> Filter | None:
 def impersonation(parts: Parts) -> Filter:
     """Act as someone else, if the caller may."""
 
-    async def impersonate(request: Request, inner: Handler) -> Response:
-        if "Impersonate-User" not in request.headers and not _impersonates_partly(request):
-            return await inner(request)
+    async def act(request: Request, inner: Handler) -> Response:
         user = _impersonated(request)
         if user is None:
             text = "requested [{}] without impersonating a user"
@@ -190,6 +189,9 @@ def impersonation(parts: Parts) -> Filter:
         parts.auditor.impersonated(request, user)
         request.user = user
         return await inner(request)
+
+    def impersonate(request: Request, inner: Handler) -> Awaitable[Response]:
+        return act(request, inner) if _impersonates(request) else inner(request)
 
     return impersonate
 
@@ -217,8 +219,12 @@ def authorization(parts: Parts) -> Filter:
     return decide
 
 
-async def _pass(request: Request, inner: Handler) -> Response:
-    return await inner(request)
+def _pass(request: Request, inner: Handler) -> Awaitable[Response]:
+    return inner(request)
+
+
+async def _answer(response: Response) -> Response:
+    return response
 
 
 def _timeout_seconds(request: Request, maximum: float) -> float:
@@ -268,8 +274,9 @@ def _impersonate_headers(request: Request) -> list[str]:
     return [name for name in request.headers if name.lower().startswith("impersonate-")]
 
 
-def _impersonates_partly(request: Request) -> bool:
-    return bool(_impersonate_headers(request))
+def _impersonates(request: Request) -> bool:
+    """Whether any header begins so; all names at once, because every request is asked."""
+    return "impersonate-" in "\n".join(request.headers).lower() and bool(_impersonate_headers(request))
 
 
 def _impersonated(request: Request) -> UserInfo | None:

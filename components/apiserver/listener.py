@@ -14,9 +14,12 @@ import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
+from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
 from kubeglass.components.apiserver.wire import (
@@ -36,6 +39,7 @@ _KEEPALIVE_SECONDS = 180.0
 _HIGH_WATER_BYTES = 256 * 1024
 """How much may wait for a slow reader of a stream before its writer waits too."""
 _TUNNEL_BYTES = 256 * 1024
+_WITHOUT_BODY = frozenset({204, 304})
 
 
 class PortInUse(OSError):
@@ -55,13 +59,7 @@ async def listen(
     handler: Handler, host: str, port: int, ssl_context: ssl.SSLContext | None, shutdown_seconds: float = 1.0
 ) -> AsyncIterator[Bound]:
     """Serve until the block is left. Port 0 picks a free one. Raises PortInUse."""
-    server = web.Server(
-        _Connections(handler).handle,
-        access_log=None,
-        keepalive_timeout=_KEEPALIVE_SECONDS,
-        handler_cancellation=True,
-        auto_decompress=False,
-    )
+    server = _Server(handler)
     runner = web.ServerRunner(server, shutdown_timeout=shutdown_seconds)
     await runner.setup()
     try:
@@ -85,42 +83,133 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Connections:
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    """Who is at the other end of a connection: `host:port`, and the certificate of the TLS handshake."""
+
+    address: str = ""
+    certificate: bytes | None = None
+
+    @classmethod
+    def of(cls, transport: asyncio.Transport) -> _Peer:
+        peer, tls = transport.get_extra_info("peername"), transport.get_extra_info("ssl_object")
+        return cls(f"{peer[0]}:{peer[1]}" if peer else "", tls.getpeercert(binary_form=True) if tls else None)
+
+
+class _Server(web.Server):
     """Turns each aiohttp request into a Request and its Response back."""
 
     def __init__(self, handler: Handler) -> None:
+        super().__init__(
+            self._handle,
+            access_log=None,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            handler_cancellation=True,
+            auto_decompress=False,
+        )
         self._handler = handler
+        self._peers: dict[web.RequestHandler, _Peer] = {}
 
-    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        self._peers[handler] = _Peer.of(transport)
+        super().connection_made(handler, transport)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self._peers.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         exchange = _HttpExchange(http)
         request = self._request(http, exchange)
         try:
             response = await self._handler(request)
         except ConnectionError:
-            return exchange.sent or web.Response()  # nobody is left to answer
+            return exchange.sent or _Gone()
         if exchange.sent is not None:
             if not response.sent and http.transport is not None:  # cut short by its deadline: nothing can be taken back
                 http.transport.abort()
             return exchange.sent
-        return web.Response(status=response.status, body=response.body, headers=request.answer_headers(response))
+        return _Whole(response.status, request.answer_headers(response), response.body)
 
     def _request(self, http: web.BaseRequest, exchange: _HttpExchange) -> Request:
-        transport = http.transport
-        peer = transport.get_extra_info("peername") if transport else None
-        tls = transport.get_extra_info("ssl_object") if transport else None
+        peer = self._peers.get(http.protocol, _NOBODY)
         path, _, query = http.raw_path.partition("?")
+        headers = http.headers
         return Request(
             method=http.method,
             path=decoded_path(path),
             query_string=query,
-            headers=http.headers,
-            peer=f"{peer[0]}:{peer[1]}" if peer else "",
+            headers=headers,
+            peer=peer.address,
             exchange=exchange,
             received=time.monotonic(),
             received_ns=time.time_ns(),
-            client_certificate=tls.getpeercert(binary_form=True) if tls else None,
-            host=http.headers.get("Host", ""),
+            client_certificate=peer.certificate,
+            host=headers.get("Host", ""),
         )
+
+
+_NOBODY = _Peer()
+
+
+class _Gone(web.StreamResponse):
+    """Nothing is sent here: nobody is left to read it, or the bytes have gone out another way. aiohttp must close."""
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        self._keep_alive = False
+        return None
+
+    async def write_eof(self, data: Any = b"") -> None:
+        return None
+
+
+class _Whole(web.StreamResponse):
+    """An answer of known length as one write: head and body, without aiohttp's many steps."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self._code = status
+        self._fields = headers
+        self._bytes = body
+        self._request: web.BaseRequest | None = None
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return self._request is not None and self._request.keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        self._request = request
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        body = b"" if self._code in _WITHOUT_BODY else self._bytes
+        head = self._head(request, len(body))
+        transport.write(head if request.method == "HEAD" else head + body)
+
+    async def write_eof(self, data: Any = b"") -> None:
+        assert self._request is not None
+        await self._request.protocol._drain_helper()
+
+    def _head(self, request: web.BaseRequest, length: int) -> bytes:
+        lines = [f"{name}: {value}" for name, value in self._fields.items()]
+        if self._code not in _WITHOUT_BODY:
+            lines.append(f"Content-Length: {length}")
+        if not request.keep_alive:
+            lines.append("Connection: close")
+        elif request.version == HttpVersion10:
+            lines.append("Connection: keep-alive")
+        said = "\r\n".join(lines)
+        if said.count("\n") >= len(lines) or said.count("\r") >= len(lines):
+            raise ValueError("a header must not contain a line break")
+        head = f"{_status_line(self._code)}{said}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
+        return head.encode("utf-8", "surrogateescape")
+
+
+@cache
+def _status_line(status: int) -> str:
+    try:
+        return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+    except ValueError:
+        return f"HTTP/1.1 {status} \r\n"
 
 
 async def _compressed(http: web.BaseRequest, headers: CIMultiDict[str], body: bytes) -> bytes:
@@ -184,19 +273,8 @@ class _HttpExchange:
         return len(body)
 
     def take_over(self) -> Tunnel:
-        self.sent = _TakenOver()
+        self.sent = _Gone()
         return _RawTunnel(self._http)
-
-
-class _TakenOver(web.StreamResponse):
-    """Stands for a response that went out as raw bytes: aiohttp has nothing to send and must close."""
-
-    async def prepare(self, request: web.BaseRequest) -> Any:
-        self._keep_alive = False
-        return None
-
-    async def write_eof(self, data: Any = b"") -> None:
-        return None
 
 
 class _RawTunnel:

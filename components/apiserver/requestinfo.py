@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import parse_qs
 
 _VERB_OF_METHOD = {
     "POST": "create",
@@ -111,6 +113,12 @@ def parse(method: str, path: str, query: Mapping[str, Sequence[str]]) -> Request
         label_selector=selectors[0],
         field_selector=selectors[1],
     )
+
+
+@lru_cache(maxsize=4096)
+def remembered(method: str, path: str, query_string: str) -> RequestInfo:
+    """`parse`, for a server that is asked the same again and again. Raises BadPath."""
+    return parse(method, path, parse_qs(query_string, keep_blank_values=True) if query_string else {})
 
 
 def truthy(query: Mapping[str, Sequence[str]], name: str) -> bool:

@@ -102,6 +102,8 @@ class Request:
     """The request span, once there is one."""
     trusted: bool = False
     """Whether what the caller says about traces counts: its context is the cause of what it writes."""
+    filter_began: float = 0.0
+    """When the filter that has the request began, by time.monotonic; 0 once it has passed the request on."""
     authenticated_ns: tuple[int, int] = (0, 0)
     """When authentication began and ended, for its span."""
     annotations: dict[str, str] = field(default_factory=dict)

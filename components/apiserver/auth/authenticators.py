@@ -112,7 +112,7 @@ class ClientCertificates:
             extra={_CREDENTIAL_ID: (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)},
         )
         return _Leaf(
-            user,
+            in_standard_group(user),
             names[0],
             certificate.not_valid_before_utc.timestamp(),
             certificate.not_valid_after_utc.timestamp(),

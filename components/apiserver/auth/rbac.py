@@ -1,21 +1,23 @@
 """Role-based access control over the watch-cached roles and bindings.
 
-What a user may do is the union of the rules of all roles bound to it. Rules are read once per object version, and
-bindings are indexed by subject; both follow the caches. Matching as k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac.
+What a user may do is the union of the rules of all roles bound to it. Rules are read once per object version,
+bindings are indexed by subject, and what was allowed is remembered until one of them changes; all follow the caches.
+Matching as k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kubeglass.components.api.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING, Kind
 from kubeglass.components.api.user import SERVICE_ACCOUNT_PREFIX, UserInfo
-from kubeglass.components.apiserver.auth.authorizers import Attributes, Verdict
+from kubeglass.components.apiserver.auth.authorizers import ALLOWED, Attributes, Verdict
 from kubeglass.components.apiserver.storage.records import Record
 
 _ALL = "*"
+_REMEMBERED = 4096
 
 
 class Objects(Protocol):
@@ -109,16 +111,32 @@ class Rbac:
         self._indexed_at = (-1, -1)
         self._grants: dict[tuple[str, str], list[_Grant]] = {}
         self._rules: dict[str, tuple[int, Sequence[Rule]]] = {}
+        self._allowed: set[tuple[Hashable, ...]] = set()
+        self._allowed_at: tuple[int, ...] = ()
 
     def authorize(self, wanted: Attributes) -> Verdict:
+        known, question = self._known(), _question(wanted)
+        if question in known:
+            return ALLOWED
         problems: list[str] = []
         for grant in self._granted(wanted.user, wanted.namespace):
             rules = self._rules_of(grant)
             if rules is None:
                 problems.append(grant.missing)
-            elif any(rule.allows(wanted) for rule in rules):
-                return Verdict(allowed=True)
+                continue
+            rule = next((rule for rule in rules if rule.allows(wanted)), None)
+            if rule is not None:
+                if not rule.names:
+                    known.add(question)
+                return ALLOWED
         return Verdict(reason="RBAC: " + _listed(problems) if problems else "")
+
+    def _known(self) -> set[tuple[Hashable, ...]]:
+        """The questions that were answered with yes since the last change of any role or binding."""
+        revisions = tuple(objects.revision for objects in (*self._roles.values(), *self._bindings.values()))
+        if revisions != self._allowed_at or len(self._allowed) >= _REMEMBERED:
+            self._allowed, self._allowed_at = set(), revisions
+        return self._allowed
 
     def rules_for(self, user: UserInfo, namespace: str) -> tuple[list[Rule], list[str]]:
         """Everything the user may do in a namespace, and which roles could not be found."""
@@ -176,6 +194,16 @@ class Rbac:
             rules = tuple(Rule.of(rule) for rule in record.decode().get("rules") or ())
             known = self._rules[grant.role_key] = (record.revision, rules)
         return known[1]
+
+
+def _question(wanted: Attributes) -> tuple[Hashable, ...]:
+    """What is asked, without the name: the answer of a rule that lists no names holds for all of them."""
+    user = wanted.user
+    if not wanted.is_resource:
+        return user.name, user.groups, wanted.verb, wanted.path
+    return (
+        user.name, user.groups, wanted.verb, wanted.group, wanted.resource, wanted.subresource, wanted.namespace
+    )  # fmt: skip
 
 
 def _listed(problems: list[str]) -> str:
