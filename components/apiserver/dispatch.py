@@ -11,10 +11,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kubeglass.components.api.errors import ApiError, MethodNotAllowed
+from kubeglass.components.api.errors import ApiError, InternalError, MethodNotAllowed
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver.measure import RequestRecorder
 from kubeglass.components.apiserver.registry.served import ServedKinds
+from kubeglass.components.apiserver.storage.backend import StoreUnavailable
 from kubeglass.components.apiserver.wire import Handler, Request, Response, error_response, text_response
 
 KindHandler = Callable[[Request, Kind], Awaitable[Response]]
@@ -71,6 +72,9 @@ class Dispatcher:
         except ApiError as error:
             request.failure = error
             response = error_response(error)
+        except StoreUnavailable as error:
+            request.failure = failure = InternalError(f"Internal error occurred: {error}")
+            response = error_response(failure)
         finally:
             if long_running:
                 self._recorder.long_running(request, -1)

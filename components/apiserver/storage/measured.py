@@ -10,7 +10,15 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
-from kubeglass.components.apiserver.storage.backend import PREFIX, Backend, Batch, Entry, Page
+from kubeglass.components.apiserver.storage.backend import (
+    PREFIX,
+    Backend,
+    Batch,
+    Entry,
+    KeyExists,
+    Page,
+    RevisionConflict,
+)
 from kubeglass.components.apiserver.storage.metrics import ListMetrics, StorageMetrics
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing.tracer import Tracer
@@ -93,6 +101,8 @@ class MeasuredBackend:
                     yield
             else:
                 yield
+        except (KeyExists, RevisionConflict):
+            raise  # the store answered: a transaction whose condition does not hold is no failure
         except Exception:
             metrics.etcd_request_errors_total.labels(operation, group, resource).inc()
             raise
