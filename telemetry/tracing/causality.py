@@ -149,6 +149,8 @@ class Causes:
         uid, generation, cause = _uid(meta), _generation(meta), cause_of(meta, self.key)
         merged = tuple(other for other in self._merged.pop(uid, ()) if not same_span(other, cause))
         seen = self._seen.get(uid)
+        if cause is None and seen is None:
+            return NO_CAUSE
         if seen is None or generation > seen.generation or (not generation and not same_span(cause, seen.cause)):
             self._remember(uid, _Seen(generation, cause, now, settled))
             return NO_CAUSE if settled or cause is None else Reaction(cause, merged)

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from kubeglass.telemetry.tracing.context import SpanContext
-from kubeglass.telemetry.tracing.tracer import CURRENT, Attributes, Link, Span, Tracer
+from kubeglass.telemetry.tracing.tracer import ANNOTATION, CURRENT, Attributes, Link, Span, Tracer
 
 _KINDS = (api.SpanKind.INTERNAL, *api.SpanKind)
 
@@ -73,6 +73,7 @@ class _SdkTracer(Tracer):
 
     def __init__(self, provider: TracerProvider) -> None:
         super().__init__()
+        self.annotation = ANNOTATION
         self._provider = provider
         self._sdk = provider.get_tracer("bench")
 
@@ -93,6 +94,7 @@ class _SdkTracer(Tracer):
         links: Sequence[Link | SpanContext] = (),
         start_ns: int | None = None,
         sampled: bool | None = None,
+        tentative: bool = False,
     ) -> Span:
         kept = {key: value for key, value in (attributes or {}).items() if value is not None}
         return _SdkSpan(self._sdk.start_span(name, kind=_KINDS[kind], attributes=kept, start_time=start_ns))

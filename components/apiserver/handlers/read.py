@@ -12,6 +12,7 @@ from kubeglass.components.api import errors
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver import negotiation, views
 from kubeglass.components.apiserver.handlers import options
+from kubeglass.components.apiserver.handlers.handling import handling, serializing
 from kubeglass.components.apiserver.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Media
 from kubeglass.components.apiserver.requestinfo import truthy
 from kubeglass.components.apiserver.storage.reads import Reads
@@ -48,26 +49,44 @@ class Reader:
     async def get(self, request: Request, kind: Kind) -> Response:
         info = request.info
         media = negotiation.accept(request.headers.get("Accept", ""), ONE)
-        with self._tracer.span("Get", attributes=handler_attributes(request)) as span:
-            span.event("About to Get from storage")
+        with handling(self._tracer, "Get", request) as span:
+            span.event("About to process Get options")
             version = request.param("resourceVersion") if request.query_string else ""
-            record = await self._reads.get(kind, info.namespace if kind.namespaced else "", info.name, version)
+            namespace = info.namespace if kind.namespaced else ""
+            span.event("About to Get from storage")
+            about = {
+                "audit-id": request.audit_id,
+                "key": kind.storage_key(namespace, info.name),
+                "resource-version": version,
+            }
+            with self._tracer.span("cacher.Get", attributes=about):
+                record = await self._reads.get(kind, namespace, info.name, version)
             if record is None:
                 raise errors.not_found(kind.plural, kind.group, info.name)
             span.event("About to write a response")
-            return rendered(request, media, self._forms.view(request, kind, media).one(record))
+            with serializing(self._tracer, request, media):
+                response = rendered(request, media, self._forms.view(request, kind, media).one(record))
+            span.event("Writing http response done")
+            return response
 
     async def list(self, request: Request, kind: Kind) -> Response:
         media = negotiation.accept(request.headers.get("Accept", ""), MANY)
         wanted = options.wanted(request, kind, self._forms.selectable(kind))
-        with self._tracer.span("List", attributes=handler_attributes(request)) as span:
-            result = await self._reads.list(wanted, options.list_options(request))
+        with handling(self._tracer, "List", request) as span:
+            span.event("About to List from storage")
+            about = {"audit-id": request.audit_id, "type": kind.plural}
+            with self._tracer.span("cacher.GetList", attributes=about) as cacher:
+                result = await self._reads.list(wanted, options.list_options(request))
+                count = len(result.listing.records)
+                cacher.event("Listed items from cache", count=count)
             span.event("Listing from storage done")
-            body = await _stepwise(
-                self._forms.view(request, kind, media).many(result.listing, result.continue_), request
-            )
-            span.event("Writing http response done", count=len(result.listing.records))
-            return rendered(request, media, body)
+            with serializing(self._tracer, request, media):
+                body = await _stepwise(
+                    self._forms.view(request, kind, media).many(result.listing, result.continue_), request
+                )
+                response = rendered(request, media, body)
+            span.event("Writing http response done", count=count)
+            return response
 
 
 async def _stepwise(steps: Steps[bytes], request: Request) -> bytes:
@@ -89,31 +108,6 @@ def rendered(request: Request, media: Media, body: bytes, status: int = 200) -> 
     if _pretty(request):
         body = msgspec.json.format(body, indent=2)
     return Response(status, body if body.endswith(b"\n") else body + b"\n", media.content_type)
-
-
-def handler_attributes(request: Request) -> Mapping[str, object]:
-    """What upstream's handler spans say about their request."""
-    info = request.info
-    return {
-        "accept": request.headers.get("Accept", ""),
-        "audit-id": request.audit_id,
-        "client": request.peer.rpartition(":")[0],
-        "api-group": info.group,
-        "api-version": info.version,
-        "name": info.name,
-        "subresource": info.subresource,
-        "namespace": info.namespace,
-        "protocol": "HTTP/1.1",
-        "resource": info.resource,
-        "scope": info.scope,
-        "url": request.path,
-        "user-agent": _cut(request.headers.get("User-Agent", "")),
-        "verb": info.verb.upper(),
-    }
-
-
-def _cut(agent: str) -> str:
-    return agent if len(agent) <= 1024 else agent[:1024] + "...TRUNCATED"
 
 
 def _pretty(request: Request) -> bool:

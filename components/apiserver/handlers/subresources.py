@@ -5,7 +5,7 @@ What they do is decided in registry/subresources.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver import negotiation
 from kubeglass.components.apiserver.dispatch import KindHandler, not_allowed
 from kubeglass.components.apiserver.handlers import bodies
+from kubeglass.components.apiserver.handlers.handling import handling
 from kubeglass.components.apiserver.handlers.read import Reader
 from kubeglass.components.apiserver.handlers.write import Writer, delete_options, document_of, write_context
+from kubeglass.components.apiserver.registry.context import WriteContext
 from kubeglass.components.apiserver.registry.subresources import Subresources
 from kubeglass.components.apiserver.wire import Request, Response, json_response
 
@@ -55,14 +57,20 @@ class SubresourceHandlers:
 
     async def scale(self, request: Request, kind: Kind) -> Response:
         namespace, name = request.info.namespace, request.info.name
-        if request.info.verb == "get":
-            return json_response(await self.actions.get_scale(kind, namespace, name))
-        body = await request.body()
+        with handling(self.writer.tracer, request.info.verb.capitalize(), request):
+            if request.info.verb == "get":
+                return json_response(await self.actions.get_scale(kind, namespace, name))
+            context, change = await self._scale_change(request)
+            return json_response(await self.actions.update_scale(context, kind, namespace, name, change))
+
+    async def _scale_change(self, request: Request) -> tuple[WriteContext, Callable[[Object], Object]]:
+        """Who writes, and what becomes of the Scale."""
+        body, content_type = await request.body(), request.headers.get("Content-Type", "")
         if request.info.verb == "update":
             context = write_context(request, "UpdateOptions")
-            wanted = bodies.parsed(body, request.headers.get("Content-Type", ""), "Scale", context)
-            return json_response(await self.actions.update_scale(context, kind, namespace, name, lambda _: wanted))
-        form = negotiation.patch_type(request.headers.get("Content-Type", ""))
+            wanted = bodies.parsed(body, content_type, "Scale", context)
+            return context, lambda _: wanted
+        form = negotiation.patch_type(content_type)
         context = write_context(request, "PatchOptions", applying=form == "apply")
         document = document_of(body, yaml_too=form == "apply")
 
@@ -73,23 +81,27 @@ class SubresourceHandlers:
                 raise BadRequest("the patched document is not an object")
             return patched
 
-        return json_response(await self.actions.update_scale(context, kind, namespace, name, change))
+        return context, change
 
     async def binding(self, request: Request, kind: Kind) -> Response:
         context = write_context(request, "CreateOptions")
-        binding = await bodies.received(request, "Binding", context)
-        answer = await self.actions.bind(context, request.info.namespace, request.info.name, binding)
-        return json_response(answer, 201)
+        with handling(self.writer.tracer, "Create", request):
+            binding = await bodies.received(request, "Binding", context)
+            answer = await self.actions.bind(context, request.info.namespace, request.info.name, binding)
+            return json_response(answer, 201)
 
     async def eviction(self, request: Request, kind: Kind) -> Response:
         context = write_context(request, "CreateOptions")
-        eviction = await bodies.received(request, "Eviction", context)
-        options = delete_options(eviction.get("deleteOptions") or {}, request)
-        answer = await self.actions.evict(context, request.info.namespace, request.info.name, options, context.dry_run)
-        return json_response(answer, 201)
+        info = request.info
+        with handling(self.writer.tracer, "Create", request):
+            eviction = await bodies.received(request, "Eviction", context)
+            options = delete_options(eviction.get("deleteOptions") or {}, request)
+            answer = await self.actions.evict(context, info.namespace, info.name, options, context.dry_run)
+            return json_response(answer, 201)
 
     async def token(self, request: Request, kind: Kind) -> Response:
         context = write_context(request, "CreateOptions")
-        wanted = await bodies.received(request, "TokenRequest", context)
-        answer = await self.actions.token(context, request.info.namespace, request.info.name, wanted)
-        return json_response(answer, 201)
+        with handling(self.writer.tracer, "Create", request):
+            wanted = await bodies.received(request, "TokenRequest", context)
+            answer = await self.actions.token(context, request.info.namespace, request.info.name, wanted)
+            return json_response(answer, 201)

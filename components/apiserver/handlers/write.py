@@ -16,8 +16,9 @@ from kubeglass.components.api.errors import BadRequest, Cause, invalid
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver import negotiation
 from kubeglass.components.apiserver.handlers import bodies, options
+from kubeglass.components.apiserver.handlers.handling import handling, serializing
 from kubeglass.components.apiserver.handlers.options import integer
-from kubeglass.components.apiserver.handlers.read import ONE, Forms, handler_attributes, rendered
+from kubeglass.components.apiserver.handlers.read import ONE, Forms, rendered
 from kubeglass.components.apiserver.measure import RequestRecorder
 from kubeglass.components.apiserver.registry import patching, receiving
 from kubeglass.components.apiserver.registry.context import DeleteOptions, FieldValidation, WriteContext
@@ -57,7 +58,7 @@ class Writer:
 
     async def create(self, request: Request, kind: Kind) -> Response:
         context = write_context(request, "CreateOptions")
-        with self.tracer.span("Create", attributes=handler_attributes(request)) as span:
+        with handling(self.tracer, "Create", request) as span:
             obj = await self._object(request, kind.kind, context, span)
             span.event("About to store object in database")
             body = await self.store.create(context, kind, self._namespace(request, kind), obj)
@@ -67,20 +68,20 @@ class Writer:
 
     async def update(self, request: Request, kind: Kind) -> Response:
         context = write_context(request, "UpdateOptions")
-        with self.tracer.span("Update", attributes=handler_attributes(request)) as span:
+        with handling(self.tracer, "Update", request) as span:
             obj = await self._object(request, kind.kind, context, span)
             return await self._change(request, kind, context, lambda current: obj, span)
 
     async def patch(self, request: Request, kind: Kind) -> Response:
         form = negotiation.patch_type(request.headers.get("Content-Type", ""))
         context = write_context(request, "PatchOptions", applying=form == "apply")
-        with self.tracer.span("Patch", attributes=handler_attributes(request)) as span:
+        with handling(self.tracer, "Patch", request) as span:
             change = self._patch(kind, form, await self._body(request, span), request, context)
             span.event("About to apply patch")
             return await self._change(request, kind, context, change, span, may_create=form == "apply")
 
     async def delete(self, request: Request, kind: Kind) -> Response:
-        with self.tracer.span("Delete", attributes=handler_attributes(request)) as span:
+        with handling(self.tracer, "Delete", request) as span:
             asked, context = await self._delete_options(request, span)
             span.event("About to delete object from database")
             namespace, name = self._namespace(request, kind), request.info.name
@@ -92,7 +93,7 @@ class Writer:
             return self._answer(request, kind, body, 200)
 
     async def delete_collection(self, request: Request, kind: Kind) -> Response:
-        with self.tracer.span("Delete", attributes=handler_attributes(request)) as span:
+        with handling(self.tracer, "Delete", request) as span:
             asked, context = await self._delete_options(request, span)
             wanted = options.wanted(request, kind, self.served.selectable(kind))
             result = await self.reads.list(wanted, options.list_options(request))
@@ -133,7 +134,8 @@ class Writer:
             plain = ObjectView(kind)
             if view != plain:
                 body = view.one(_record(kind, body))
-        return rendered(request, media, body, status)
+        with serializing(self.tracer, request, media):
+            return rendered(request, media, body, status)
 
     async def _body(self, request: Request, span: Span) -> bytes:
         body = await request.body()
