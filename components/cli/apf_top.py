@@ -110,7 +110,7 @@ def _rate(rate: float | None) -> str:
 
 def talker_table(loudest: Mapping[str, Sequence[Mapping[str, Any]]], count: int) -> Table:
     """The heaviest users of all levels, with what they last did."""
-    table = Table(title="talkers (last half to full minute)", title_justify="left", box=None, header_style="bold")
+    table = Table(title="talkers (last half to full minute, the heaviest of late first)", title_justify="left", box=None, header_style="bold")
     for column in ("USER", "LEVEL", "SCHEMA"):
         table.add_column(column, no_wrap=True)
     for column in ("SEAT·s", "WAIT", "REQUESTS", "QUEUED", "REJECTED"):
@@ -118,7 +118,7 @@ def talker_table(loudest: Mapping[str, Sequence[Mapping[str, Any]]], count: int)
     for column in ("LAST", "AGENT", "SOURCE"):
         table.add_column(column, overflow="ellipsis", no_wrap=True)
     rows = [(level, talker) for level, talkers in loudest.items() for talker in talkers]
-    rows.sort(key=lambda row: row[1]["weight"] - row[1]["error"], reverse=True)
+    rows.sort(key=lambda row: row[1]["recent"], reverse=True)
     for level, talker in rows[:count]:
         table.add_row(
             talker["user"],

@@ -7,7 +7,6 @@ connection. Bodies are counted, not kept. The plan and the result are the datacl
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import sys
 import time
@@ -32,6 +31,8 @@ class Flow:
     pause_seconds: float = 0.0
     begins_seconds: float = 0.0
     heeds_retry_after: bool = False
+    method: str = "GET"
+    body: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,6 @@ class Plan:
     seconds: float
     flows: Sequence[Flow]
     measured_from: float = 0.0
-    niceness: int = 0
 
 
 @dataclass(slots=True)
@@ -70,7 +70,8 @@ class Result:
 
     flows: dict[str, Seen]
     all_rejections: int = 0
-    began_at: float = 0.0
+    asked_at: float = 0.0
+    """When the first request was sent, seconds since the epoch."""
 
 
 class _Client(asyncio.Protocol):
@@ -94,6 +95,7 @@ class _Client(asyncio.Protocol):
     def ask(self) -> None:
         if self._run.over or self._transport.is_closing():
             return
+        self._run.asked_at = self._run.asked_at or time.time()
         self._sent, self.busy = time.monotonic(), True
         self._transport.write(self._request)  # type: ignore[attr-defined]
 
@@ -154,6 +156,7 @@ class _Run:
         self.seen = {flow.name: Seen() for flow in plan.flows}
         self.rejections: Counter[str] = Counter()
         self.over = False
+        self.asked_at = 0.0
         self.loop = asyncio.get_running_loop()
         self._began = time.monotonic()
 
@@ -170,7 +173,6 @@ class _Run:
             seen.latencies.append(seconds)
 
     async def run(self) -> Result:
-        began_at = time.time()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._connections(flow)) for flow in self._plan.flows]
             await asyncio.sleep(max(self._plan.seconds - (time.monotonic() - self._began), 0))
@@ -178,15 +180,18 @@ class _Run:
         for task in tasks:
             for client in task.result():
                 client.close()
-        return Result(self.seen, self.rejections.total(), began_at)
+        return Result(self.seen, self.rejections.total(), self.asked_at)
 
     async def _connections(self, flow: Flow) -> list[_Client]:
         await asyncio.sleep(flow.begins_seconds)
         tls = ssl.create_default_context(cafile=self._plan.authority)
         tls.load_cert_chain(flow.certificate, flow.key)
         host, _, port = self._plan.server.removeprefix("https://").partition(":")
-        lines = (f"GET {flow.path} HTTP/1.1", f"Host: {host}", f"User-Agent: {flow.name}/1.0", "Accept: application/json")
-        head = "".join(f"{line}\r\n" for line in (*lines, ""))
+        lines = [f"{flow.method} {flow.path} HTTP/1.1", f"Host: {host}", f"User-Agent: {flow.name}/1.0"]
+        lines += ["Accept: application/json"]
+        if flow.body:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(flow.body)}"]
+        head = "".join(f"{line}\r\n" for line in (*lines, "")) + flow.body
         clients = []
         for _ in range(flow.connections):
             make = lambda: _Client(self, flow, head.encode())  # noqa: E731
@@ -201,5 +206,4 @@ async def _main(plan: Plan) -> Result:
 
 if __name__ == "__main__":
     plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Plan)
-    os.nice(plan.niceness)
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(_main(plan))))

@@ -35,6 +35,7 @@ from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Level, Re
 from kubeglass.components.apiserver.flowcontrol.rejections import wait_deadline
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest, rule_matches
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND, EstimatorFeatures
+from kubeglass.components.apiserver.flowcontrol.talkers import HALF_LIFE_NS, Talker
 from kubeglass.components.apiserver.flowcontrol.watches import WatchKey
 from kubeglass.components.machinery import clock
 from kubeglass.telemetry.metrics.definitions import Metric
@@ -319,8 +320,9 @@ class FlowController:
     def _account(self, ticket: Ticket, outcome: str, now: int) -> None:
         digest, request, flow = ticket.digest, ticket.request, ticket.flow
         seat_ns = request.initial_seats * ticket.executed_ns + request.final_seats * request.additional_latency_ns
-        talker = self.recorder.talker(flow.level.name, flow.name, digest.user, now)
-        talker.weight += seat_ns + request.initial_seats * ticket.waited_ns + SECOND // 1000
+        talkers = self.recorder.talkers(flow.level.name, now)
+        talker = talkers.of(flow.name, digest.user, now)
+        talkers.account(talker, seat_ns + request.initial_seats * ticket.waited_ns + SECOND // 1000, now)
         talker.requests += 1
         talker.seat_ns += seat_ns
         talker.wait_ns += ticket.waited_ns
@@ -356,18 +358,47 @@ class FlowController:
             dict(ticket.query) if ticket.query else _UNQUERIED,
         )
 
+    def top_talkers(self, count: int) -> dict[str, list[Talker]]:
+        """The heaviest users of each level, with what their unfinished requests have cost so far."""
+        now = self.now()
+        in_flight = {
+            name: [_so_far(request, now) for request in level.queues.requests() if isinstance(request.owner, Ticket)]
+            for name, level in self.regulator.levels.items()
+        }
+        return self.recorder.top_talkers(count, now, {name: found for name, found in in_flight.items() if found})
+
     def _own_samples(self) -> Iterable[tuple[Metric, tuple[str, ...], float]]:
         yield OPEN_WATCHES, (), self.regulator.watches.open_watches()
         for name, ring in (("incidents", self.recorder.incidents), ("traffic", self.recorder.traffic)):
             yield RECORDED, (name,), len(ring)
             yield OVERWRITTEN, (name,), ring.overwritten
-        for level, talkers in self.recorder.top_talkers(_METRIC_TALKERS, self.now()).items():
+        for level, talkers in self.top_talkers(_METRIC_TALKERS).items():
             for talker in talkers:
                 labels = (level, talker.schema, talker.user)
                 yield TALKER_SEAT_SECONDS, labels, talker.seat_ns / SECOND
                 yield TALKER_REQUESTS, labels, talker.requests
                 yield TALKER_REJECTIONS, labels, talker.rejected
                 yield TALKER_WAIT_SECONDS, labels, talker.wait_ns / SECOND
+
+
+def _so_far(request: Request, now: int) -> Talker:
+    """What an unfinished request has cost; of a long one no more than a half-life is recent."""
+    ticket = request.owner
+    assert isinstance(ticket, Ticket)
+    started = request.start_ns or now
+    seat_ns = request.initial_seats * max(now - started, 0)
+    wait_ns = max(started - request.arrival_ns, 0)
+    return Talker(
+        ticket.flow.name,
+        ticket.digest.user,
+        recent=min(seat_ns + request.initial_seats * wait_ns, request.initial_seats * HALF_LIFE_NS),
+        seat_ns=seat_ns,
+        wait_ns=wait_ns,
+        user_agent=ticket.caller.user_agent,
+        source=ticket.caller.source,
+        verb=ticket.digest.verb,
+        resource=ticket.digest.resource or ticket.digest.path,
+    )
 
 
 def matching_rule(schema: FlowSchema, digest: RequestDigest) -> int:

@@ -229,9 +229,9 @@ class Dumps:
         return TEXT, table(REJECTION_COLUMNS, [_rejection_row(record, schemas) for record in records])
 
     def talkers(self, query: Query) -> tuple[str, str]:
-        """The heaviest users of each level in the last half to full minute; the heaviest first."""
+        """The heaviest users of each level in the last half to full minute; the heaviest of late first."""
         count = int(query["top"]) if query.get("top", "").isdigit() else 10
-        top = self._controller.recorder.top_talkers(count, self._controller.now())
+        top = self._controller.top_talkers(count)
         if query.get("format") == "json":
             return _json(top)
         rows: Rows = [

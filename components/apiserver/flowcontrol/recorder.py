@@ -7,7 +7,7 @@ of what-if). When a ring is full the oldest entry goes and is counted. Talkers a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -17,6 +17,7 @@ from kubeglass.components.apiserver.flowcontrol.talkers import Talker, Talkers
 
 EXECUTED = "executed"
 CANCELLED = "cancelled"
+NOTHING: Mapping[str, Iterable[Talker]] = {}
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -88,16 +89,19 @@ class Recorder:
         self.traffic = Ring(traffic, minutes)
         self._talkers: dict[str, Talkers] = {}
 
-    def talker(self, level: str, schema: str, user: str, now: int) -> Talker:
-        """The running account of a user on a level."""
+    def talkers(self, level: str, now: int) -> Talkers:
+        """The running accounts of a level's users."""
         talkers = self._talkers.get(level)
         if talkers is None:
             talkers = self._talkers[level] = Talkers(now)
-        return talkers.of(schema, user, now)
+        return talkers
 
-    def top_talkers(self, count: int, now: int) -> dict[str, list[Talker]]:
-        """The heaviest users of each level."""
-        return {level: self._talkers[level].top(count, now) for level in sorted(self._talkers)}
+    def top_talkers(
+        self, count: int, now: int, in_flight: Mapping[str, Iterable[Talker]] = NOTHING
+    ) -> dict[str, list[Talker]]:
+        """The heaviest users of each level; `in_flight` adds what unfinished requests have cost so far."""
+        levels = sorted({*self._talkers, *in_flight})
+        return {level: self.talkers(level, now).top(count, now, in_flight.get(level, ())) for level in levels}
 
     def forget_level(self, level: str) -> None:
         """The level is gone."""

@@ -289,7 +289,7 @@ async def test_every_rejection_is_attributed(server: Server) -> None:
     assert (first.digest.user, first.flow_schema, first.priority_level, first.rule) == ("elephant", "all", "tight", 0)
     assert (first.limit, first.seats_in_use, first.initial_seats) == (1, 1, 1)
     assert [r.queue for r in records if r.outcome == "executed"] == [0, 0]
-    (top, *_) = server.controller.recorder.top_talkers(10, server.controller.now())["tight"]
+    (top, *_) = server.controller.top_talkers(10)["tight"]
     assert (top.user, top.requests, top.rejected, top.queued) == ("elephant", 7, 4, 2)
     name = "kubeglass_flowcontrol_talker_rejections"
     assert server.registry.value(name, **FLOW, user="elephant") == 4
