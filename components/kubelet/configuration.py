@@ -26,6 +26,7 @@ class KubeletConfig:
     image_catalogs: tuple[Path, ...] = ()
     cni_conf_dir: Path | None = None
     cni_bin_dirs: tuple[Path, ...] = ()
+    static_pod_path: Path | None = None
     container_log_max_size: int = 10 * 1024 * 1024
     container_log_max_files: int = 5
     service_logs: Mapping[str, Path] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter
 from kubeglass.components.kubelet.environment import Environment
 from kubeglass.components.kubelet.eviction import Evictions
-from kubeglass.components.kubelet.figures import collect_certificates, collect_volumes
+from kubeglass.components.kubelet.figures import collect_certificates, collect_logs, collect_volumes
 from kubeglass.components.kubelet.handlers import Handlers
 from kubeglass.components.kubelet.hooks import Hooks
 from kubeglass.components.kubelet.image_puller import ImagePuller
@@ -51,6 +51,7 @@ from kubeglass.components.kubelet.runtime.process import ProcessRuntime
 from kubeglass.components.kubelet.runtime.runtime import Runtime
 from kubeglass.components.kubelet.runtime.simulated import SimulatedRuntime
 from kubeglass.components.kubelet.server import KubeletServer
+from kubeglass.components.kubelet.static_pods import MIRROR, StaticPods, is_mirror, is_static
 from kubeglass.components.kubelet.status_manager import StatusManager
 from kubeglass.components.kubelet.termination import Terminator
 from kubeglass.components.kubelet.volumes import VolumeManager
@@ -85,9 +86,13 @@ class Kubelet:
         self._handlers = Handlers(self.runtime)
         self._network = self._make_network()
         self.node = NodeReporter(config, client, self.runtime, self._recorder, telemetry, self._problems)
+        self._static = StaticPods(
+            config.static_pod_path, config.node_name, lambda: self.node.uid, client, self.pods, telemetry,
+            self._add, self._remove,
+        )  # fmt: skip
         self._metrics = PodWorkerMetrics(telemetry.metrics)
         self._parts = self._make_parts()
-        self.server = KubeletServer(config, client, self.runtime, self.pods, self, telemetry)
+        self.server = KubeletServer(config, client, self.runtime, self._static, self, telemetry)
         self._evictions = Evictions(
             self.runtime, self.pods.list, self._parts.volumes.empty_dir, self._evict,
             EvictionMetrics(telemetry.metrics), telemetry.log,
@@ -111,8 +116,9 @@ class Kubelet:
         allocatable = self.node.allocatable
         environment = Environment(references, self._services.list, allocatable, config.node_ip)
         volumes = VolumeManager(config, references, allocatable, VolumeMetrics(telemetry.metrics))
-        wanted = lambda: (plugin for pod in self.pods.list() for plugin in volumes.plugins(pod))  # noqa: E731
+        wanted = lambda: (plugin for pod in self._static.list() for plugin in volumes.plugins(pod))  # noqa: E731
         collect_volumes(telemetry.metrics, volumes.mounted, wanted)
+        collect_logs(telemetry.metrics, config.logs_dir)
         puller = ImagePuller(runtime, events, ImageMetrics(telemetry.metrics))
         probe_metrics = ProbeMetrics(self.probe_registry)
         probe_metrics.process_start_time_seconds.set(started_unix_seconds())
@@ -128,7 +134,7 @@ class Kubelet:
             volumes=volumes,
             files=files,
             probes=probes,
-            status=StatusManager(self._client, self._metrics, telemetry),
+            status=StatusManager(self._client, self._metrics, telemetry, self._static.uid_on_server),
             events=events,
             metrics=self._metrics,
             starts=PodStartTracker(PodStartMetrics(telemetry.metrics)),
@@ -171,6 +177,8 @@ class Kubelet:
         await self._services.synced.wait()
         await start(group, self.pods.run, "pod-informer")
         await self._parts.sandboxes.release_unknown_addresses()
+        self._static.look()  # before anything is taken for an orphan
+        group.create_task(self._static.run(), name="static-pods")
         self.pods.subscribe(self._dispatch)
         while True:
             await self._house_keep()
@@ -194,6 +202,10 @@ class Kubelet:
     # -- pods -----------------------------------------------------------------------------------------------------
 
     def _dispatch(self, change: Change[Pod]) -> None:
+        if is_mirror(change.new):
+            if change.type == "ADDED":
+                self._parts.status.shown(change.new.metadata.annotations[MIRROR])
+            return
         uid = change.new.metadata.uid
         worker = self._workers.get(uid)
         if change.type == "DELETED":
@@ -203,12 +215,25 @@ class Kubelet:
             worker.update(change.new)
         else:
             self._log.v(2).info("SyncLoop ADD", source="api", pods=[change.new.key])
-            worker = self._workers[uid] = PodWorker(change.new, self._parts)
-            count = len(change.new.spec.containers)
-            self._metrics.containers_per_pod_count.observe(count)
-            self._spawn(self._work(uid, worker), f"pod-{change.new.key}")
+            self._add(change.new)
         if change.old is not None and change.old.metadata.uid != uid and change.old.metadata.uid in self._workers:
             self._workers[change.old.metadata.uid].remove()
+
+    def _add(self, pod: Pod) -> bool:
+        """Give a pod its worker; not while an earlier one of the same manifest is still ending."""
+        uid = pod.metadata.uid
+        if uid in self._workers:
+            return False
+        worker = self._workers[uid] = PodWorker(pod, self._parts)
+        self._metrics.containers_per_pod_count.observe(len(pod.spec.containers))
+        self._spawn(self._work(uid, worker), f"pod-{pod.key}")
+        return True
+
+    def _remove(self, pod: Pod) -> None:
+        """A static pod's manifest is gone."""
+        worker = self._workers.get(pod.metadata.uid)
+        if worker is not None:
+            worker.remove()
 
     async def _work(self, uid: str, worker: PodWorker) -> None:
         try:
@@ -241,9 +266,11 @@ class Kubelet:
                 self._log.info("Cleaning up orphaned pod", podUID=config.pod_uid, pod=config.pod_name)
                 await self._parts.sandboxes.remove(config.pod_namespace, config.pod_name, config.pod_uid)
         lifecycles = [worker.lifecycle for worker in self._workers.values()]
-        self._metrics.desired_pods.labels("").set(len(self.pods.list()))
+        pods = self._static.list()
+        for static, label in ((True, "true"), (False, "")):
+            self._metrics.desired_pods.labels(label).set(sum(is_static(pod) is static for pod in pods))
         self._metrics.active_pods.labels("").set(sum(state != "terminated" for state in lifecycles))
-        self._metrics.mirror_pods.set(0)
+        self._metrics.mirror_pods.set(self._static.mirrors())
         for state in ("sync", "terminating", "terminated"):
             self._metrics.working_pods.labels(state, "desired", "").set(lifecycles.count(state))
 
@@ -268,6 +295,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-catalog", action="append", default=[], metavar="FILE", help="more images")
     parser.add_argument("--cni-conf-dir", default="", metavar="DIR", help="network configuration (built in)")
     parser.add_argument("--cni-bin-dir", action="append", default=[], metavar="DIR", help="CNI plugins")
+    parser.add_argument("--pod-manifest-path", default="", metavar="DIR", help="static pods to run")
     parser.add_argument("--container-log-max-size", default="10Mi", metavar="SIZE", help="(%(default)s)")
     parser.add_argument("--container-log-max-files", type=int, default=5, metavar="N", help="(%(default)s)")
     parser.add_argument(
@@ -311,6 +339,7 @@ def configuration(flags: argparse.Namespace) -> KubeletConfig:
         image_catalogs=tuple(catalogs),
         cni_conf_dir=Path(flags.cni_conf_dir) if flags.cni_conf_dir else None,
         cni_bin_dirs=tuple(map(Path, flags.cni_bin_dir)),
+        static_pod_path=Path(flags.pod_manifest_path).absolute() if flags.pod_manifest_path else None,
         container_log_max_size=max_size,
         container_log_max_files=flags.container_log_max_files,
         service_logs=_service_logs(flags.service_log),

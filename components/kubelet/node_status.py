@@ -77,6 +77,11 @@ class NodeReporter:
             group.create_task(self._renew_forever(), name="node-lease")
             group.create_task(self._report_forever(started), name="node-status")
 
+    @property
+    def uid(self) -> str:
+        """Of the Node object; "" until it is registered."""
+        return self._uid
+
     def report_soon(self) -> None:
         """Something that the status shows has changed."""
         self._changed.set()

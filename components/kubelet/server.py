@@ -34,7 +34,6 @@ from kubeglass.components.kubelet.runtime.runtime import Container, ContainerSta
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.delegation import DelegatedAuthorizer
-from kubeglass.components.machinery.informer import Informer
 from kubeglass.components.machinery.process import ConfigError, server_ssl_context
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.metrics.registry import Registry
@@ -64,6 +63,14 @@ class HttpError(Exception):
         self.message = message
 
 
+class HasPods(Protocol):
+    """The pods of the node, by `namespace/name`."""
+
+    def get(self, key: str) -> Pod | None: ...
+
+    def list(self) -> list[Pod]: ...
+
+
 class HasProbeRegistry(Protocol):
     """What the server needs of the kubelet beside its collaborators."""
 
@@ -79,7 +86,7 @@ class KubeletServer:
         config: KubeletConfig,
         client: Client,
         runtime: Runtime,
-        pods: Informer[Pod],
+        pods: HasPods,
         kubelet: HasProbeRegistry,
         telemetry: Telemetry,
     ) -> None:

@@ -39,8 +39,15 @@ class _Entry:
 class StatusManager:
     """The statuses of one node's pods, by uid."""
 
-    def __init__(self, client: Client, metrics: PodWorkerMetrics, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        client: Client,
+        metrics: PodWorkerMetrics,
+        telemetry: Telemetry,
+        uid_on_server: Callable[[Pod], str | None] = lambda pod: pod.metadata.uid,
+    ) -> None:
         self._client = client
+        self._uid_on_server = uid_on_server
         self._metrics = metrics
         self._log = telemetry.log
         self._entries: dict[str, _Entry] = {}
@@ -65,6 +72,13 @@ class StatusManager:
         """What was set last."""
         entry = self._entries.get(pod_uid)
         return entry.status if entry else None
+
+    def shown(self, pod_uid: str) -> None:
+        """The API server has a mirror of the static pod, a new one perhaps: it needs the whole status."""
+        entry = self._entries.get(pod_uid)
+        if entry is not None:
+            entry.sent = None
+            self._mark(pod_uid)
 
     def finish(self, pod: Pod) -> None:
         """Nothing of the pod is left on the node: delete it from the API server after its last status."""
@@ -118,15 +132,18 @@ class StatusManager:
 
     async def _write_entry(self, entry: _Entry) -> None:
         meta, status = entry.pod.metadata, entry.status
+        uid = self._uid_on_server(entry.pod)
+        if uid is None:
+            return  # a static pod without its mirror: `shown` will tell
         if entry.sent != status:
-            patch = {"metadata": {"uid": meta.uid}, "status": status}
+            patch = {"metadata": {"uid": uid}, "status": status}
             since = entry.since
             await self._client.patch(
                 POD, meta.name, patch, meta.namespace, patch_type="strategic", subresource="status"
             )
             entry.sent = status
             self._metrics.pod_status_sync_duration_seconds.observe(max(0.0, self._now() - since))
-        if entry.delete:
+        if entry.delete and uid == meta.uid:
             await self._client.delete(POD, meta.name, meta.namespace, grace_period_seconds=0, uid=meta.uid)
 
     @staticmethod
