@@ -152,7 +152,7 @@ class Sanitizer:
         return marker(rule)
 
     def _text(self, text: str, depth: int) -> str:
-        if text[:1] in ("{", "[") and depth < 5:
+        if text[:1] in ("{", "[") and depth < MAX_DEPTH:
             try:
                 tree = msgspec.json.decode(text)
             except (msgspec.DecodeError, UnicodeEncodeError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import NamedTuple
+from urllib.parse import quote, unquote, unquote_plus
 
 from kubeglass.logging.secretkeys import is_docker_auth, rule_of_key
 
@@ -20,6 +21,7 @@ def marker(rule: str) -> str:
 
 
 MARKER = re.compile(r"\[redacted:[a-z-]+\]")
+_MARKED = re.compile(r"(?:%20|bearer|basic|negotiate|digest|token)*\[redacted:[a-z-]+\]", re.IGNORECASE)
 
 
 def suspicious(text: str) -> bool:
@@ -44,7 +46,13 @@ class Pattern(NamedTuple):
 
 
 def scan(text: str) -> str:
-    """`text` with every recognised secret replaced by its marker."""
+    """`text` with every recognised secret replaced by its marker, also in its percent-encoded parts."""
+    if "%" in text or ("?" in text and "+" in text):
+        text = _ENCODED.sub(_encoded, text)
+    return _scan(text)
+
+
+def _scan(text: str) -> str:
     lowered = text.lower()
     for pattern in PATTERNS:
         for needle in pattern.needles:
@@ -52,6 +60,35 @@ def scan(text: str) -> str:
                 text = pattern.expression.sub(pattern.replace, text)
                 break
     return text
+
+
+_ENCODED = re.compile(r"[^\s\"'<>&?=]*(?:%[0-9A-Fa-f]{2}|\+)[^\s\"'<>&?=]*")
+_KEPT_IN_URLS = "/:@!$'()*,;[]~"
+_DECODINGS = 3  # an URL in an URL in an URL
+
+
+def _encoded(match: re.Match[str]) -> str:
+    """A part of a URL, looked at as it was before it was encoded; encoded again when something was replaced."""
+    part = match[0]
+    clean = _decoded(part, unquote)
+    if "+" in part and (other := _decoded(part, unquote_plus)):
+        if clean and (found := MARKER.search(other)):
+            return found[0]  # it is secret whichever way its blanks are written, but not the same of it
+        clean = other
+    return quote(clean, safe=_KEPT_IN_URLS) if clean else part
+
+
+def _decoded(part: str, decode: Callable[[str], str]) -> str:
+    """What is left of a part when its secrets are replaced; "" when it has none."""
+    for _ in range(_DECODINGS):
+        plain = decode(part)
+        clean = _scan(plain)
+        if clean != plain:
+            return clean
+        if plain == part:
+            break
+        part = plain
+    return ""
 
 
 def _whole(rule: str) -> Callable[[re.Match[str]], str]:
@@ -174,7 +211,7 @@ def _is_prose(match: re.Match[str], word: str) -> bool:
 
 def _authorization(match: re.Match[str]) -> str:
     head, scheme, value = match[1], match[2] or "", match[3]
-    if MARKER.match(value) or (not scheme and (value.lower() in _HARMLESS or _is_prose(match, value))):
+    if _MARKED.match(value) or (not scheme and (value.lower() in _HARMLESS or _is_prose(match, value))):
         return match[0]
     return f"{head}{scheme}{marker('authorization')}"
 
@@ -270,7 +307,9 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         ("cookie",),
-        re.compile(rf"(\b(?:set-)?cookie{_Q}\s{{0,3}}[:=]\s{{0,3}}\[?{_Q})(?!\[redacted)[^\r\n\"'\\]+", re.IGNORECASE),
+        re.compile(
+            rf"(\b(?:set-)?cookie{_Q}\s{{0,3}}[:=]\s{{0,3}}\[?{_Q})(?!(?:%20)*\[redacted)[^\r\n\"'\\]+", re.IGNORECASE
+        ),
         _after_prefix("cookie"),
     ),
     Pattern(
@@ -286,7 +325,7 @@ PATTERNS: tuple[Pattern, ...] = (
         ),
         _whole("jwt"),
     ),
-    Pattern(("zxlk",), re.compile(r"(?<![A-Za-z0-9+/])ZXlK[A-Za-z0-9+/]{20,}={0,2}"), _whole("jwt")),
+    Pattern(("zxlk",), re.compile(r"(?<![A-Za-z0-9/])ZXlK[A-Za-z0-9+/]{20,}={0,2}"), _whole("jwt")),
     Pattern(
         ("://",),
         re.compile(r"(://[^\s/@:\"'<>]{0,200}:)(?!\[redacted)[^\s/@\"'<>]+(?=@)"),
