@@ -104,13 +104,16 @@ RESOURCES: tuple[Resource, ...] = (
 )
 
 
-def samples(resource: Resource, listed: Sequence[Any]) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
-    """Every sample about the objects of one kind."""
+def samples(
+    resource: Resource, listed: Sequence[Any], clean: Callable[[str], str] = str
+) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
+    """Every sample about the objects of one kind. `clean` is asked about labels that are URLs: they may hold a secret."""
     for obj in listed:
         identity = resource.identify(obj)
         for family in resource.families:
             for labels, value in family.read(obj):
-                yield family.row, (*identity, *labels), value
+                shown = [clean(label) if "://" in label else label for label in labels]
+                yield family.row, (*identity, *shown), value
 
 
 class StateMetrics:
@@ -152,7 +155,7 @@ class StateMetrics:
 
     def _collect(self, registry: Registry, resource: Resource, informer: Informer[Any]) -> None:
         rows = [family.row for family in resource.families]
-        registry.collect(rows, lambda: samples(resource, informer.list()))
+        registry.collect(rows, lambda: samples(resource, informer.list(), self._telemetry.sanitizer.text))
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serve until cancelled."""
