@@ -125,6 +125,8 @@ class Cadvisor:
                 yield row, (*root, interface), value
         identity = (machine.machine_id(), machine.system_uuid(), machine.boot_id())
         yield rows.MACHINE_CPU_CORES, identity, machine.cpu_count()
+        yield rows.MACHINE_CPU_PHYSICAL_CORES, identity, machine.topology().physical_cores
+        yield rows.MACHINE_CPU_SOCKETS, identity, machine.topology().sockets
         yield rows.MACHINE_MEMORY_BYTES, identity, memory.total
         yield rows.MACHINE_SWAP_BYTES, identity, memory.swap_total
         yield rows.MACHINE_SCRAPE_ERROR, (), 0

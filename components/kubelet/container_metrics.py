@@ -43,9 +43,6 @@ RESOURCE_CONTAINER_START_TIME_SECONDS: Final = Gauge(
 RESOURCE_CONTAINER_SWAP_USAGE_BYTES: Final = Gauge(
     "container_swap_usage_bytes", "Current swap usage of the container in bytes.", ("container", "pod", "namespace")
 )
-RESOURCE_CONTAINER_SWAP_LIMIT_BYTES: Final = Gauge(
-    "container_swap_limit_bytes", "Swap limit of the container in bytes.", ("container", "pod", "namespace")
-)
 POD_CPU_USAGE_SECONDS_TOTAL: Final = Counter(
     "pod_cpu_usage_seconds_total",
     "Cumulative cpu time consumed by the pod in core-seconds.",
@@ -72,7 +69,6 @@ RESOURCE_ROWS: Final = (
     RESOURCE_CONTAINER_MEMORY_WORKING_SET_BYTES,
     RESOURCE_CONTAINER_START_TIME_SECONDS,
     RESOURCE_CONTAINER_SWAP_USAGE_BYTES,
-    RESOURCE_CONTAINER_SWAP_LIMIT_BYTES,
     POD_CPU_USAGE_SECONDS_TOTAL,
     POD_MEMORY_WORKING_SET_BYTES,
     POD_SWAP_USAGE_BYTES,
@@ -140,9 +136,6 @@ MEMORY_SWAP: Final = Gauge("container_memory_swap", "Swap usage in bytes.", CONT
 MEMORY_MAPPED_FILE: Final = Gauge(
     "container_memory_mapped_file", "Memory mapped files in bytes.", CONTAINER_LABELS, stability=NONE
 )
-MEMORY_KERNEL_USAGE: Final = Gauge(
-    "container_memory_kernel_usage", "Kernel memory in bytes.", CONTAINER_LABELS, stability=NONE
-)
 MEMORY_MAX_USAGE_BYTES: Final = Gauge(
     "container_memory_max_usage_bytes", "Most memory ever charged in bytes.", CONTAINER_LABELS, stability=NONE
 )
@@ -171,7 +164,6 @@ MEMORY_ROWS: Final = (
     MEMORY_CACHE,
     MEMORY_SWAP,
     MEMORY_MAPPED_FILE,
-    MEMORY_KERNEL_USAGE,
     MEMORY_MAX_USAGE_BYTES,
     MEMORY_TOTAL_ACTIVE_FILE_BYTES,
     MEMORY_TOTAL_INACTIVE_FILE_BYTES,
@@ -250,18 +242,9 @@ NETWORK_ROWS: Final = (
 """Interfaces of a Pod."""
 PROCESSES: Final = Gauge("container_processes", "Processes.", CONTAINER_LABELS, stability=NONE)
 THREADS: Final = Gauge("container_threads", "Threads.", CONTAINER_LABELS, stability=NONE)
-THREADS_MAX: Final = Gauge(
-    "container_threads_max", "Threads there may be, 0 without limit.", CONTAINER_LABELS, stability=NONE
-)
 SOCKETS: Final = Gauge("container_sockets", "Open sockets.", CONTAINER_LABELS, stability=NONE)
 FILE_DESCRIPTORS: Final = Gauge(
     "container_file_descriptors", "Open file descriptors.", CONTAINER_LABELS, stability=NONE
-)
-ULIMITS_SOFT: Final = Gauge(
-    "container_ulimits_soft",
-    "Soft ulimits of the first process.",
-    ("id", "name", "image", "pod", "namespace", "container", "ulimit"),
-    stability=NONE,
 )
 START_TIME_SECONDS: Final = Gauge(
     "container_start_time_seconds", "Start time since unix epoch in seconds.", CONTAINER_LABELS, stability=NONE
@@ -270,10 +253,8 @@ LAST_SEEN: Final = Gauge("container_last_seen", "When the container was last see
 PROCESS_ROWS: Final = (
     PROCESSES,
     THREADS,
-    THREADS_MAX,
     SOCKETS,
     FILE_DESCRIPTORS,
-    ULIMITS_SOFT,
     START_TIME_SECONDS,
     LAST_SEEN,
 )
@@ -291,69 +272,13 @@ SPEC_CPU_SHARES: Final = Gauge("container_spec_cpu_shares", "Cpu shares.", CONTA
 SPEC_MEMORY_LIMIT_BYTES: Final = Gauge(
     "container_spec_memory_limit_bytes", "Memory limit in bytes, 0 without one.", CONTAINER_LABELS, stability=NONE
 )
-SPEC_MEMORY_RESERVATION_LIMIT_BYTES: Final = Gauge(
-    "container_spec_memory_reservation_limit_bytes",
-    "Memory reservation in bytes, 0 without one.",
-    CONTAINER_LABELS,
-    stability=NONE,
-)
-SPEC_MEMORY_SWAP_LIMIT_BYTES: Final = Gauge(
-    "container_spec_memory_swap_limit_bytes",
-    "Memory and swap limit in bytes, 0 without one.",
-    CONTAINER_LABELS,
-    stability=NONE,
-)
 SPEC_ROWS: Final = (
     SPEC_CPU_PERIOD,
     SPEC_CPU_QUOTA,
     SPEC_CPU_SHARES,
     SPEC_MEMORY_LIMIT_BYTES,
-    SPEC_MEMORY_RESERVATION_LIMIT_BYTES,
-    SPEC_MEMORY_SWAP_LIMIT_BYTES,
 )
 """Limits."""
-PRESSURE_CPU_WAITING_SECONDS_TOTAL: Final = Counter(
-    "container_pressure_cpu_waiting_seconds_total",
-    "Seconds some task waited for cpu.",
-    CONTAINER_LABELS,
-    stability=NONE,
-)
-PRESSURE_CPU_STALLED_SECONDS_TOTAL: Final = Counter(
-    "container_pressure_cpu_stalled_seconds_total",
-    "Seconds no task could run for want of cpu.",
-    CONTAINER_LABELS,
-    stability=NONE,
-)
-PRESSURE_MEMORY_WAITING_SECONDS_TOTAL: Final = Counter(
-    "container_pressure_memory_waiting_seconds_total",
-    "Seconds some task waited for memory.",
-    CONTAINER_LABELS,
-    stability=NONE,
-)
-PRESSURE_MEMORY_STALLED_SECONDS_TOTAL: Final = Counter(
-    "container_pressure_memory_stalled_seconds_total",
-    "Seconds no task could run for want of memory.",
-    CONTAINER_LABELS,
-    stability=NONE,
-)
-PRESSURE_IO_WAITING_SECONDS_TOTAL: Final = Counter(
-    "container_pressure_io_waiting_seconds_total", "Seconds some task waited for I/O.", CONTAINER_LABELS, stability=NONE
-)
-PRESSURE_IO_STALLED_SECONDS_TOTAL: Final = Counter(
-    "container_pressure_io_stalled_seconds_total",
-    "Seconds no task could run for want of I/O.",
-    CONTAINER_LABELS,
-    stability=NONE,
-)
-PRESSURE_ROWS: Final = (
-    PRESSURE_CPU_WAITING_SECONDS_TOTAL,
-    PRESSURE_CPU_STALLED_SECONDS_TOTAL,
-    PRESSURE_MEMORY_WAITING_SECONDS_TOTAL,
-    PRESSURE_MEMORY_STALLED_SECONDS_TOTAL,
-    PRESSURE_IO_WAITING_SECONDS_TOTAL,
-    PRESSURE_IO_STALLED_SECONDS_TOTAL,
-)
-"""Stalls (PSI): waiting counts some tasks, stalled all of them."""
 MACHINE_CPU_CORES: Final = Gauge("machine_cpu_cores", "Logical cpu cores.", MACHINE_LABELS, stability=NONE)
 MACHINE_CPU_PHYSICAL_CORES: Final = Gauge(
     "machine_cpu_physical_cores", "Physical cpu cores.", MACHINE_LABELS, stability=NONE

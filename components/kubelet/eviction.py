@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from kubeglass.components.api.objects import Pod
 from kubeglass.components.api import quantity
+from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet.metrics import EvictionMetrics
 from kubeglass.components.kubelet.runtime.procstats import directory_bytes
 from kubeglass.components.kubelet.runtime.runtime import ContainerStats, Runtime

@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography import x509
 
 from kubeglass.components.kubelet import metrics as rows
+from kubeglass.components.kubelet.runtime.procstats import directory_bytes
 from kubeglass.components.kubelet.volumes import MountedVolume
 from kubeglass.telemetry.metrics.definitions import Gauge
 from kubeglass.telemetry.metrics.families import Sample
@@ -60,6 +61,20 @@ def volume_samples(mounted: Iterable[MountedVolume], wanted: Iterable[str]) -> I
     for state, by_plugin in counts.items():
         for plugin, count in by_plugin.items():
             yield rows.VOLUME_MANAGER_TOTAL_VOLUMES, (plugin, state), count
+
+
+def collect_logs(registry: Registry, logs: Path) -> None:
+    """Show the bytes of each container's logs, kept below `logs`/NAMESPACE_POD_UID/CONTAINER."""
+    registry.collect(rows.LOG_ROWS, lambda: log_samples(logs))
+
+
+def log_samples(logs: Path) -> Iterator[Sample]:
+    """One sample per container that has ever logged and whose pod is not gone yet."""
+    for pod in logs.glob("*_*_*"):
+        namespace, name, uid = pod.name.split("_", 2)
+        for container in pod.iterdir():
+            labels = (uid, namespace, name, container.name)
+            yield rows.CONTAINER_LOG_FILESYSTEM_USED_BYTES, labels, directory_bytes(container)
 
 
 def collect_certificates(registry: Registry, serving_file: str, client_file: str, now: Callable[[], float]) -> None:

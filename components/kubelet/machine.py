@@ -72,6 +72,26 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What the processors are made of."""
+
+    sockets: int
+    physical_cores: int
+
+
+@cache
+def topology() -> Topology:
+    """From /proc/cpuinfo; a machine that does not say counts every processor as a core of one socket."""
+    cores = []
+    for block in Path("/proc/cpuinfo").read_text().strip().split("\n\n"):
+        lines = (line.partition(":") for line in block.splitlines())
+        values = {key.strip(): value.strip() for key, _, value in lines}
+        if "processor" in values:
+            cores.append((values.get("physical id", "0"), values.get("core id", values["processor"])))
+    return Topology(len({socket for socket, _ in cores}), len(set(cores)))
+
+
 def cpu_seconds() -> float:
     """Processor time the whole machine spent working since boot."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]

@@ -184,22 +184,7 @@ RUNTIME_OPERATIONS_DURATION_SECONDS: Final = Histogram(
     "kubelet_runtime_operations_duration_seconds",
     "Seconds of one call of the runtime.",
     ("operation_type",),
-    buckets=(
-        0.005,
-        0.0125,
-        0.03125,
-        0.078125,
-        0.195312,
-        0.488281,
-        1.2207,
-        3.05176,
-        7.62939,
-        19.0735,
-        47.6837,
-        119.209,
-        298.023,
-        745.058,
-    ),
+    buckets=exponential(0.005, 2.5, 14),
 )
 RUNTIME_OPERATIONS_ERRORS_TOTAL: Final = Counter(
     "kubelet_runtime_operations_errors_total", "Failed calls of the runtime.", ("operation_type",)

@@ -24,13 +24,13 @@ MATCHED = [(metric, row) for metric in surface.upstream() if (row := surface.mat
 
 @pytest.mark.parametrize(("metric", "row"), MATCHED, ids=[metric.name for metric, _ in MATCHED])
 def test_a_row_is_upstreams(metric: surface.Upstream, row: Metric) -> None:
-    """Type, labels in declaration order, deprecation and buckets are those of v1.36."""
+    """Type, labels in declaration order, deprecation and buckets (the table has six digits) are those of v1.36."""
     declared = row.labels if not row.const_labels else tuple(sorted((*row.labels, *row.const_labels)))
     expected = metric.labels if not row.const_labels else tuple(sorted({*metric.labels, *row.const_labels}))
     assert (row.type, declared, row.deprecated) == (metric.type, expected, metric.deprecated)
     ours, theirs = surface.buckets_of(row), metric.buckets
     assert len(ours) == len(theirs)
-    assert all(math.isclose(float(a), float(b), rel_tol=1e-9) for a, b in zip(ours, theirs, strict=True))
+    assert all(math.isclose(float(a), float(b), rel_tol=1e-5) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_every_metric_is_exposed_or_explained() -> None:
