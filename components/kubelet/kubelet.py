@@ -7,13 +7,10 @@ Upstream: pkg/kubelet/kubelet.go (syncLoop), cmd/kubelet.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from kubeglass.components.api import quantity
 from kubeglass.components.api.kinds import POD, SERVICE
 from kubeglass.components.api.objects import Pod, Service
 from kubeglass.components.kubelet.backoff import BackOff
@@ -22,6 +19,7 @@ from kubeglass.components.kubelet.container_starter import ContainerStarter
 from kubeglass.components.kubelet.environment import Environment
 from kubeglass.components.kubelet.eviction import Evictions
 from kubeglass.components.kubelet.figures import collect_certificates, collect_logs, collect_volumes
+from kubeglass.components.kubelet.flags import add_flags, configuration, tracing
 from kubeglass.components.kubelet.handlers import Handlers
 from kubeglass.components.kubelet.hooks import Hooks
 from kubeglass.components.kubelet.image_puller import ImagePuller
@@ -35,7 +33,7 @@ from kubeglass.components.kubelet.metrics import (
     VolumeMetrics,
 )
 from kubeglass.components.kubelet.network import CniNetwork, NetworkError, write_loopback_network
-from kubeglass.components.kubelet.node_status import NodeReporter, default_node_name
+from kubeglass.components.kubelet.node_status import NodeReporter
 from kubeglass.components.kubelet.pleg import Pleg
 from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.pod_files import PodFiles
@@ -278,85 +276,6 @@ class Kubelet:
 # -- the component ----------------------------------------------------------------------------------------------------
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags with upstream's names; --runtime, --image-catalog and the CNI directories are ours."""
-    parser.add_argument("--hostname-override", default="", metavar="NAME", help="name of the node (the host's name)")
-    parser.add_argument("--node-ip", default="127.0.0.1", metavar="IP", help="address of the node (%(default)s)")
-    parser.add_argument("--root-dir", default="", metavar="DIR", help="where the kubelet keeps its files")
-    parser.add_argument("--runtime", default="process", choices=("process", "simulated"), help="(%(default)s)")
-    parser.add_argument("--address", default="127.0.0.1", metavar="IP", help="address to serve on (%(default)s)")
-    parser.add_argument("--port", type=int, default=10250, metavar="PORT", help="port to serve on (%(default)s)")
-    parser.add_argument("--tls-cert-file", default="", metavar="FILE", help="certificate to serve with")
-    parser.add_argument("--tls-private-key-file", default="", metavar="FILE", help="its key")
-    parser.add_argument("--client-ca-file", default="", metavar="FILE", help="authority of client certificates")
-    parser.add_argument("--pod-cidr", default="127.128.1.0/24", metavar="CIDR", help="pod addresses (%(default)s)")
-    parser.add_argument("--cluster-dns", default="", metavar="IP[,IP]", help="DNS servers of pods")
-    parser.add_argument("--cluster-domain", default="cluster.local", metavar="DOMAIN", help="(%(default)s)")
-    parser.add_argument("--image-catalog", action="append", default=[], metavar="FILE", help="more images")
-    parser.add_argument("--cni-conf-dir", default="", metavar="DIR", help="network configuration (built in)")
-    parser.add_argument("--cni-bin-dir", action="append", default=[], metavar="DIR", help="CNI plugins")
-    parser.add_argument("--pod-manifest-path", default="", metavar="DIR", help="static pods to run")
-    parser.add_argument("--container-log-max-size", default="10Mi", metavar="SIZE", help="(%(default)s)")
-    parser.add_argument("--container-log-max-files", type=int, default=5, metavar="N", help="(%(default)s)")
-    parser.add_argument(
-        "--service-log",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="where a service of this node logs, for log queries; repeatable",
-    )
-    parser.add_argument("--max-pods", type=int, default=110, metavar="N", help="(%(default)s)")
-    parser.add_argument("--node-labels", default="", metavar="K=V[,K=V]", help="labels of the node")
-    parser.add_argument("--register-node", default="true", metavar="BOOL", help="(%(default)s)")
-
-
-def configuration(flags: argparse.Namespace) -> KubeletConfig:
-    """The flags as a value. Raises ConfigError."""
-    if not flags.root_dir:
-        raise ConfigError("--root-dir is required: the folder where the kubelet keeps pods, volumes and logs")
-    try:
-        max_size = quantity.parse(flags.container_log_max_size).value()
-    except quantity.QuantityError as error:
-        raise ConfigError(f"--container-log-max-size: {error}") from error
-    if flags.container_log_max_files < 2:
-        raise ConfigError("--container-log-max-files must be greater than 1")
-    root = Path(flags.root_dir).absolute()
-    user_catalog = root.parent.parent / "images.yaml"
-    catalogs = [*([user_catalog] if user_catalog.exists() else []), *map(Path, flags.image_catalog)]
-    return KubeletConfig(
-        node_name=flags.hostname_override or default_node_name(),
-        node_ip=flags.node_ip,
-        root_dir=root,
-        runtime=flags.runtime,
-        address=flags.address,
-        port=flags.port,
-        pod_cidr=flags.pod_cidr,
-        cluster_dns=tuple(part for part in flags.cluster_dns.split(",") if part),
-        cluster_domain=flags.cluster_domain,
-        cert_file=flags.tls_cert_file,
-        key_file=flags.tls_private_key_file,
-        client_ca_file=flags.client_ca_file,
-        image_catalogs=tuple(catalogs),
-        cni_conf_dir=Path(flags.cni_conf_dir) if flags.cni_conf_dir else None,
-        cni_bin_dirs=tuple(map(Path, flags.cni_bin_dir)),
-        static_pod_path=Path(flags.pod_manifest_path).absolute() if flags.pod_manifest_path else None,
-        container_log_max_size=max_size,
-        container_log_max_files=flags.container_log_max_files,
-        service_logs=_service_logs(flags.service_log),
-        max_pods=flags.max_pods,
-        register_node=flags.register_node.lower() not in ("false", "0"),
-        node_labels=dict(pair.split("=", 1) for pair in flags.node_labels.split(",") if "=" in pair),
-    )
-
-
-def _service_logs(assignments: Sequence[str]) -> dict[str, Path]:
-    """Raises ConfigError."""
-    pairs = [assignment.partition("=") for assignment in assignments]
-    if bad := [name for name, _, path in pairs if not (name and path)]:
-        raise ConfigError(f"--service-log wants NAME=FILE, got {bad[0]!r}")
-    return {name: Path(path) for name, _, path in pairs}
-
-
 def make_runtime(config: KubeletConfig) -> Runtime:
     """The runtime that --runtime names. Raises ConfigError."""
     try:
@@ -382,4 +301,5 @@ COMPONENT = ComponentSpec(
     summary="Runs the Pods of one node.",
     add_flags=add_flags,
     build=build,
+    tracing=tracing,
 )

@@ -39,6 +39,7 @@ from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.metrics.selfmetrics import Build, describe_build, describe_features, describe_version
 from kubeglass.telemetry.pages import Pages
 from kubeglass.telemetry.tracing import setup as tracing_setup
+from kubeglass.telemetry.tracing.setup import TracingConfiguration
 from kubeglass.telemetry.tracing.tracer import ANNOTATION
 from kubeglass.telemetry.zpages import About
 
@@ -129,6 +130,9 @@ class ComponentSpec:
     secure_port: int = 0  # 0: the component serves its own endpoints
     leader_election: bool = False
     kubeconfig: bool = True
+    tracing: Callable[[argparse.Namespace], TracingConfiguration | None] = lambda flags: (
+        tracing_setup.load(flags.tracing_config_file) if flags.tracing_config_file else None
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -283,7 +287,7 @@ def build_context(spec: ComponentSpec, flags: argparse.Namespace) -> Context:
     chosen = features.features_from(flags)
     gates = {name: on for name, (_, on) in chosen.states().items()}
     service = spec.service_name or spec.binary
-    tracing = tracing_setup.load(flags.tracing_config_file) if flags.tracing_config_file else None
+    tracing = spec.tracing(flags)
     process_log = logs.build(flags, service, tracing, verbosity, gates)
     log, sanitizer = process_log.log, process_log.sanitizer
     registry = _registry(spec, flags, chosen, log)
