@@ -107,7 +107,7 @@ RESOURCES: tuple[Resource, ...] = (
 def samples(
     resource: Resource, listed: Sequence[Any], clean: Callable[[str], str] = str
 ) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
-    """Every sample about the objects of one kind. `clean` is asked about labels that are URLs: they may hold a secret."""
+    """Every sample about the objects of one kind. `clean` is asked about labels that are URLs."""
     for obj in listed:
         identity = resource.identify(obj)
         for family in resource.families:
