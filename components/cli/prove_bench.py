@@ -62,6 +62,7 @@ class Bench:
             if wanted.alert not in self._alerts:
                 known = ", ".join(sorted(self._alerts))
                 raise CommandError(f"the rules have no alert {wanted.alert!r}; there are {known}")
+        self._saboteur.make_whole()
         with self._saboteur.injected(scenario.prepare):
             self._settle(scenario)
             started = self._prometheus.now()

@@ -25,6 +25,7 @@ from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.kubectl import find as find_kubectl
 from kubeglass.components.cli.lookup import CommandError
 from kubeglass.components.cli.plan import HOST, Plan
+from kubeglass.components.cli.plan import processes as planned
 from kubeglass.components.cli.prove_scenario import Apply, Fault, Freeze, Kill, Requests, StallStore
 from kubeglass.components.machinery import certs
 from kubeglass.logging.goduration import parse_duration
@@ -63,6 +64,11 @@ class Saboteur:
                 return self._in_background(lambda stop: self._stall_store(fault, stop), 1)
             case Requests():
                 return self._requesting(fault)
+
+    def make_whole(self) -> None:
+        """Bring back what an earlier fault took along later, as a leader that lost its lease. Raises CommandError."""
+        if not all(processes.running(self._data.pid(one.name)) for one in planned(self._plan, self._data)):
+            self.restore()
 
     def restore(self) -> None:
         """Bring back every component that is gone. Raises CommandError."""

@@ -1,0 +1,1 @@
+"""What the dashboards show: one file per area, each with its BOARD."""
