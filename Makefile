@@ -6,8 +6,9 @@ BIN    := $(VENV)/bin
 PYTHON ?= python3
 STAMP  := $(VENV)/.installed
 
-# What tests run by default, and more words for pytest or for `kubeglass up`.
-TESTS  ?= tests
+# TESTS=… runs only those; ARGS and UP are more words for pytest and for `kubeglass up`. The tests of whole clusters run
+# one after the other, and once more when they fail: they share the machine with whatever else it does.
+TESTS  ?=
 ARGS   ?=
 UP     ?=
 
@@ -46,7 +47,8 @@ down: $(STAMP)   ## stop the cluster that `make up` started
 	$(BIN)/kubeglass down
 
 test: $(STAMP)-dev packages ## install what the tests need and run them
-	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+	$(if $(TESTS),,$(BIN)/python -m pytest -n 2 tests --ignore tests/e2e $(ARGS))
+	$(BIN)/python -m pytest --reruns 1 $(or $(TESTS),tests/e2e) $(ARGS)
 
 check: $(STAMP)-dev ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .
