@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from kubeglass.components.api.kinds import POD, SERVICE
-from kubeglass.components.api.objects import Pod, Service
+from kubeglass.components.api.kinds import NODE, POD, SERVICE
+from kubeglass.components.api.objects import Node, Pod, Service, decode
+from kubeglass.components.kubelet.admission import Admission
 from kubeglass.components.kubelet.backoff import BackOff
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter
@@ -144,6 +145,7 @@ class Kubelet:
 
     # -- running --------------------------------------------------------------------------------------------------
 
+            admission=Admission(self._static.list, allocatable, config.max_pods, self._node_object),
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Serve the node until cancelled; its containers go on without it."""
         for folder in (self._config.root_dir, self._config.pods_dir, self._config.logs_dir):
@@ -193,6 +195,9 @@ class Kubelet:
         except NetworkError as error:
             return (
                 "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+    async def _node_object(self) -> Node:
+        return decode(Node, await self._client.get(NODE, self._config.node_name))
+
                 f"message:Network plugin returns error: {error}"
             )
         return ""

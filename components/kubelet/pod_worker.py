@@ -15,6 +15,7 @@ from typing import Any
 from kubeglass.components.api.objects import Container as ContainerSpec
 from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet.actions import Actions, compute, spec_hash
+from kubeglass.components.kubelet.admission import Admission
 from kubeglass.components.kubelet.backoff import BackOff
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter, StartFailure
@@ -62,6 +63,7 @@ class Parts:
     metrics: PodWorkerMetrics
     starts: PodStartTracker
     back_off: BackOff
+    admission: Admission
     causes: Causes
     telemetry: Telemetry
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
@@ -148,11 +150,21 @@ class PodWorker:
         if self.pod.metadata.deletion_timestamp:
             self._take_deletion()
         if self.pod.status.phase not in ("Succeeded", "Failed"):
+            if self._is_new:
+                await self._persist(self._admit)
             await self._live()
         self.lifecycle = "terminating"
         await self._persist(self._terminate)
         self.lifecycle = "terminated"
         await self._persist(self._clean_up)
+
+    async def _admit(self) -> None:
+        """A pod that the node cannot take fails before anything is made for it."""
+        refusal = await self._parts.admission.refusal(self.pod)
+        if refusal is not None:
+            self._parts.events.warning(self.pod, None, refusal.reason, refusal.message)
+            self._failed = (refusal.reason, f"Pod was rejected: {refusal.message}")
+            self._ending = True
 
     async def _live(self) -> None:
         while not self._ending:
@@ -442,6 +454,7 @@ class PodWorker:
         await self._deleted.wait()
         await parts.sandboxes.remove(meta.namespace, meta.name, meta.uid)
         parts.back_off.forget(meta.uid)
+        parts.admission.forget(meta.uid)
         parts.puller.forget(meta.uid)
         parts.causes.forget(meta.uid)
         if not self._gone.is_set():
