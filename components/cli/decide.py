@@ -54,7 +54,12 @@ def _free_slot() -> int:
     """A loopback slot nobody serves from: each cluster's proxies hold the kubernetes Service's address."""
     for slot in range(1, SLOTS):
         addresses = AddressPlan(slot)
-        if _bindable(addresses.kubernetes_service_ip, host_port(443)) and _bindable(addresses.node_ip(1), 10250):
+        held = (
+            (addresses.kubernetes_service_ip, host_port(443)),
+            (addresses.dns_service_ip, host_port(53)),
+            (addresses.node_ip(1), 10250),
+        )
+        if all(_bindable(address, port) for address, port in held):
             return slot
     raise CommandError(f"all {SLOTS} loopback address slots are in use; stop a cluster with `kubeglass down`")
 
