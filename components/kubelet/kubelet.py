@@ -49,7 +49,7 @@ from kubeglass.components.kubelet.runtime.instrumented import InstrumentedRuntim
 from kubeglass.components.kubelet.runtime.process import ProcessRuntime
 from kubeglass.components.kubelet.runtime.runtime import Runtime
 from kubeglass.components.kubelet.runtime.simulated import SimulatedRuntime
-from kubeglass.components.kubelet.server import KubeletServer
+from kubeglass.components.kubelet.server import KubeletServer, MakePages
 from kubeglass.components.kubelet.static_pods import MIRROR, StaticPods, is_mirror, is_static
 from kubeglass.components.kubelet.status_manager import StatusManager
 from kubeglass.components.kubelet.termination import Terminator
@@ -70,7 +70,14 @@ _HOUSEKEEPING_SECONDS = 2.0
 class Kubelet:
     """One node."""
 
-    def __init__(self, config: KubeletConfig, client: Client, runtime: Runtime, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        config: KubeletConfig,
+        client: Client,
+        runtime: Runtime,
+        telemetry: Telemetry,
+        pages: MakePages | None = None,
+    ) -> None:
         self._config = config
         self._client = client
         self._telemetry = telemetry
@@ -91,7 +98,7 @@ class Kubelet:
         )  # fmt: skip
         self._metrics = PodWorkerMetrics(telemetry.metrics)
         self._parts = self._make_parts()
-        self.server = KubeletServer(config, client, self.runtime, self._static, self, telemetry)
+        self.server = KubeletServer(config, client, self.runtime, self._static, self, telemetry, pages)
         self._evictions = Evictions(
             self.runtime, self.pods.list, self._parts.volumes.empty_dir, self._evict,
             EvictionMetrics(telemetry.metrics), telemetry.log,
@@ -297,7 +304,8 @@ def build(context: Context) -> Kubelet:
     config = configuration(context.flags)
     registry = context.telemetry.metrics
     collect_certificates(registry, config.cert_file, context.access().cert_file, clock.now)
-    return Kubelet(config, context.client(), make_runtime(config), context.telemetry)
+    pages = lambda registries: context.pages(registries=registries)  # noqa: E731
+    return Kubelet(config, context.client(), make_runtime(config), context.telemetry, pages)
 
 
 COMPONENT = ComponentSpec(

@@ -43,6 +43,8 @@ from kubeglass.telemetry.tracing.tracer import SERVER
 from kubeglass.telemetry.zpages import About
 
 Handler = Callable[[web.BaseRequest, "tuple[str, ...]"], Awaitable[web.StreamResponse]]
+MakePages = Callable[[Mapping[str, Registry]], Pages]
+"""Makes the component's pages around its metric endpoints."""
 
 _OPEN_PATHS = ("/healthz", "/livez", "/readyz")
 _LONG_RUNNING = ("exec", "attach", "debug")
@@ -89,6 +91,7 @@ class KubeletServer:
         pods: HasPods,
         kubelet: HasProbeRegistry,
         telemetry: Telemetry,
+        pages: MakePages | None = None,
     ) -> None:
         self.port = config.port  # the real one once it listens, where 0 was asked for
         self._config = config
@@ -104,15 +107,12 @@ class KubeletServer:
             )
             for subresource in ("proxy", *_SUBRESOURCES.values())
         }
-        self._pages = Pages(
-            telemetry,
-            About("kubelet", GIT_VERSION, KUBERNETES_VERSION.removeprefix("v"), "python", datetime.now(UTC)),
-            registries={
-                "/metrics/cadvisor": self._cadvisor.cadvisor,
-                "/metrics/resource": self._cadvisor.resource,
-                "/metrics/probes": kubelet.probe_registry,
-            },
-        )
+        registries = {
+            "/metrics/cadvisor": self._cadvisor.cadvisor,
+            "/metrics/resource": self._cadvisor.resource,
+            "/metrics/probes": kubelet.probe_registry,
+        }
+        self._pages = (pages or _plain_pages(telemetry))(registries)
         self._handlers: Mapping[str, Handler] = {
             "pods": self._get_pods,
             "runningpods": self._get_running_pods,
@@ -410,6 +410,13 @@ class KubeletServer:
             pass
         await socket.close()
         return socket
+
+
+def _plain_pages(telemetry: Telemetry) -> MakePages:
+    """Pages of a kubelet that was not started by flags."""
+    version = KUBERNETES_VERSION.removeprefix("v")
+    about = About("kubelet", GIT_VERSION, version, "python", datetime.now(UTC))
+    return lambda registries: Pages(telemetry, about, registries=registries)
 
 
 def _three(rest: tuple[str, ...]) -> tuple[str, str, str]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from kubeglass.components.api import errors, kinds
-from kubeglass.components.api.errors import BadRequest, ServiceUnavailable
+from kubeglass.components.api.errors import ApiError, BadRequest, InternalError, ServiceUnavailable
 from kubeglass.components.apiserver.handlers.kubelets import Backend, Kubelets, connect
 from kubeglass.components.apiserver.metrics import PodLogMetrics
 from kubeglass.components.apiserver.storage.reads import Reads
@@ -35,6 +35,14 @@ _PROTOCOL_HEADERS = ("connection", "upgrade")
 _LOG_OPTIONS = ("follow", "previous", "timestamps", "tailLines", "limitBytes", "sinceSeconds", "sinceTime", "stream")
 _EXEC_OPTIONS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 _TRUE = ("true", "1")
+_REFUSED = {
+    401: ("the server has asked for the client to provide credentials", "Unauthorized"),
+    403: ("", "Forbidden"),
+    404: ("the server could not find the requested resource", "NotFound"),
+    422: ("the server rejected our request due to an error in our request", "Invalid"),
+}
+_MAX_REFUSAL_BYTES = 50_000
+Refuse = Callable[[Request, int, str], ApiError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +76,8 @@ class Proxy:
         self._metrics.pod_logs_insecure_backend_total.labels("enforce_tls").inc()
         self._metrics.pod_logs_pods_logs_insecure_backend_total.labels("enforce_tls").inc()
         path = _path("containerLogs", request.info.namespace, request.info.name, container)
-        return await self._pass_on(
-            request, await self._kubelets.connect(_node_of(pod)), "GET", path, urlencode(options)
-        )
+        kubelet = await self._kubelets.connect(_node_of(pod))
+        return await self._pass_on(request, kubelet, "GET", path, urlencode(options), refuse=_log_refused)
 
     async def stream(self, request: Request) -> Response:
         """pods/exec, pods/attach, pods/portforward."""
@@ -142,7 +149,10 @@ class Proxy:
         rest = request.path.split("/proxy", 1)[1] if "/proxy" in request.path else ""
         return await self._pass_on(request, backend, request.method, quote(rest or "/"), request.query_string)
 
-    async def _pass_on(self, request: Request, backend: Backend, method: str, path: str, query: str) -> Response:
+    async def _pass_on(
+        self, request: Request, backend: Backend, method: str, path: str, query: str, refuse: Refuse | None = None
+    ) -> Response:
+        """The answer of the backend; with `refuse` a failure becomes an error of this server."""
         target = f"{path}?{query}" if query else path
         with self._tracer.span(f"HTTP {method}", kind=CLIENT, attributes={"http.request.method": method}) as span:
             try:
@@ -151,6 +161,9 @@ class Proxy:
                 span.set("http.response.status_code", head.status)
                 if head.status == 101:
                     return await _tunnel(request, backend, head)
+                if refuse is not None and not 200 <= head.status <= 206:
+                    text = b"".join([data async for data in _body(backend, head)])[:_MAX_REFUSAL_BYTES]
+                    raise refuse(request, head.status, text.decode(errors="replace").rstrip("\n"))
                 return await _stream_back(request, backend, head)
             finally:
                 backend.close()
@@ -167,6 +180,16 @@ class Proxy:
             headers.append(("Content-Length", str(len(body))))
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
         return "\r\n".join(lines).encode() + body
+
+
+def _log_refused(request: Request, status: int, text: str) -> ApiError:
+    """What the kubelet refused, as registry/generic/rest's response checker tells the client."""
+    if status == 400:
+        return BadRequest(text)
+    if status == 500:
+        return InternalError(f"Internal error occurred: {text}")
+    message, reason = _REFUSED.get(status, ("an error on the server has prevented the request from succeeding", ""))
+    return ApiError(f"{message or text} ( pods {request.info.name})", code=status, reason=reason)
 
 
 async def _read_head(backend: Backend) -> _Head:

@@ -28,8 +28,8 @@ class FakeKubelet:
         self.asked.append(f"{request.method} {request.raw_path}")
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._echo(request)
-        if "none" in request.path:
-            return web.Response(status=404, text="no such container")
+        if "previous" in request.query:
+            return web.Response(status=400, text='previous terminated container "main" in pod "web" not found\n')
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -94,6 +94,11 @@ async def test_logs_are_streamed_from_the_kubelet(world: World) -> None:
         (f"{PODS}/two/log", 400, "a container name must be specified for pod two, choose one of: [main side]"),
         (f"{PODS}/web/log?container=x", 400, "container x is not valid for pod web"),
         (f"{PODS}/waiting/log", 204, ""),
+        (
+            f"{PODS}/web/log?previous=true",
+            400,
+            r'"message":"previous terminated container \"main\" in pod \"web\" not found","reason":"BadRequest"',
+        ),
     ],
 )
 async def test_what_has_no_log_says_why(world: World, path: str, status: int, text: str) -> None:
