@@ -18,7 +18,12 @@ from types import TracebackType
 
 from kubeglass.components.api.objects.flowcontrol import FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.configuration import Plan
-from kubeglass.components.apiserver.flowcontrol.metrics import (
+from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics, FlowTally
+from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
+from kubeglass.components.apiserver.flowcontrol.recorder import EXECUTED, Caller, Record, Recorder
+from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Level, Regulator
+from kubeglass.components.apiserver.flowcontrol.rejections import wait_deadline
+from kubeglass.components.apiserver.flowcontrol.rows import (
     OPEN_WATCHES,
     OVERWRITTEN,
     RECORDED,
@@ -26,13 +31,7 @@ from kubeglass.components.apiserver.flowcontrol.metrics import (
     TALKER_REQUESTS,
     TALKER_SEAT_SECONDS,
     TALKER_WAIT_SECONDS,
-    FlowControlMetrics,
-    FlowTally,
 )
-from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
-from kubeglass.components.apiserver.flowcontrol.recorder import EXECUTED, Caller, Record, Recorder
-from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Level, Regulator
-from kubeglass.components.apiserver.flowcontrol.rejections import wait_deadline
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest, rule_matches
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND, EstimatorFeatures
 from kubeglass.components.apiserver.flowcontrol.talkers import HALF_LIFE_NS, Talker

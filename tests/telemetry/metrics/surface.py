@@ -42,7 +42,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "components.apiserver.admission.metrics": ("apiserver/metrics",),
     "components.apiserver.auth.metrics": ("apiserver/metrics",),
     "components.apiserver.storage.metrics": ("apiserver/metrics",),
-    "components.apiserver.flowcontrol.metrics": ("apiserver/metrics",),
+    "components.apiserver.flowcontrol.rows": ("apiserver/metrics",),
     "components.controllers.metrics": ("controller-manager/metrics",),
     "components.scheduler.metrics": ("scheduler/metrics", "scheduler/metrics/resources"),
     "components.kubelet.metrics": ("kubelet/metrics", "kubelet/metrics/probes"),
