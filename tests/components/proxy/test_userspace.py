@@ -147,3 +147,14 @@ async def test_udp_answers_find_their_client(log: Logger) -> None:
             async with asyncio.timeout(2):
                 assert await loop.sock_recv(client, 100) == b"echo hi"
     server.close()
+
+
+async def test_nothing_is_lost_of_many_quick_connections(log: Logger) -> None:
+    """Whoever writes and ends before the backend is reached is answered all the same, 300 at once."""
+    async with backend("a") as server, proxier(log) as made:
+        frontend = Frontend("127.96.7.7", free_port())
+        await made.sync([Rule(frontend, "default/web", (server,))])
+        texts = [b"%d " % number * 50 for number in range(300)]
+        async with asyncio.timeout(60):
+            answers = await asyncio.gather(*(ask(frontend, text) for text in texts))
+        assert answers == [b"a:" + text for text in texts]
