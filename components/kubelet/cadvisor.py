@@ -6,7 +6,7 @@ interfaces, so network figures exist for the machine (id="/") only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from kubeglass.components.kubelet.pod_status import cgroup_of
 from kubeglass.components.kubelet.runtime.procstats import directory_bytes
 from kubeglass.components.kubelet.runtime.runtime import ContainerStats, Runtime
 from kubeglass.components.machinery import clock
+from kubeglass.telemetry.metrics.families import Sample
 from kubeglass.telemetry.metrics.registry import Registry
 
 _NO_LABELS = ("", "", "", "", "")
@@ -38,7 +39,13 @@ _COUNTED: Mapping[Any, str] = {
     rows.OOM_EVENTS_TOTAL: "oom_kills",
 }
 """What only control groups tell."""
-Sample = tuple[Any, tuple[str, ...], float]
+_Figure = tuple[Any, tuple[str, ...], float]
+_TIMELESS = frozenset(
+    {
+        rows.START_TIME_SECONDS, rows.RESOURCE_CONTAINER_START_TIME_SECONDS, rows.RESOURCE_SCRAPE_ERROR,
+        rows.SCRAPE_ERROR, rows.MACHINE_SCRAPE_ERROR, rows.CADVISOR_VERSION_INFO, *rows.SPEC_ROWS,
+    }
+)  # fmt: skip
 
 
 class Cadvisor:
@@ -51,6 +58,7 @@ class Cadvisor:
         self._runtime = runtime
         self._pods = pods
         self._stats: Sequence[ContainerStats] = ()
+        self._measured_ms = 0
         self._by_uid: dict[str, Pod] = {}
         self.cadvisor = metrics.companion()
         self.resource = metrics.companion()
@@ -59,18 +67,24 @@ class Cadvisor:
                 *rows.CPU_ROWS, *rows.MEMORY_ROWS, *rows.FS_ROWS, *rows.NETWORK_ROWS, *rows.PROCESS_ROWS,
                 *rows.SPEC_ROWS, *rows.MACHINE_ROWS,
             ),
-            self._cadvisor_samples,
+            lambda: self._stamped(self._cadvisor_samples()),
         )  # fmt: skip
-        self.resource.collect(rows.RESOURCE_ROWS, self._resource_samples)
+        self.resource.collect(rows.RESOURCE_ROWS, lambda: self._stamped(self._resource_samples()))
 
     async def refresh(self) -> None:
         """Measure every container now."""
         self._stats = await self._runtime.list_container_stats()
+        self._measured_ms = int(clock.now() * 1000)
         self._by_uid = {pod.metadata.uid: pod for pod in self._pods()}
+
+    def _stamped(self, samples: Iterable[_Figure]) -> Iterator[Sample]:
+        """What was measured carries the time of measuring; what was configured does not."""
+        for row, labels, value in samples:
+            yield (row, labels, value) if row in _TIMELESS else (row, labels, value, self._measured_ms)
 
     # -- /metrics/cadvisor ----------------------------------------------------------------------------------------
 
-    def _cadvisor_samples(self) -> Iterator[Sample]:
+    def _cadvisor_samples(self) -> Iterator[_Figure]:
         yield from self._machine_samples()
         for stats in self._stats:
             pod = self._by_uid.get(stats.container.pod_uid)
@@ -79,7 +93,7 @@ class Cadvisor:
         for uid, pod in self._by_uid.items():
             yield from self._pod_samples(uid, pod)
 
-    def _container_samples(self, pod: Pod, stats: ContainerStats) -> Iterator[Sample]:
+    def _container_samples(self, pod: Pod, stats: ContainerStats) -> Iterator[_Figure]:
         container, meta = stats.container, pod.metadata
         group = f"{cgroup_of(pod)}/{container.id}"
         labels = (group, container.id, container.image, meta.name, meta.namespace, container.name)
@@ -99,13 +113,13 @@ class Cadvisor:
         yield rows.LAST_SEEN, labels, float(int(clock.now()))
         yield from _spec_samples(labels, pod, container.name)
 
-    def _pod_samples(self, uid: str, pod: Pod) -> Iterator[Sample]:
+    def _pod_samples(self, uid: str, pod: Pod) -> Iterator[_Figure]:
         own = [stats for stats in self._stats if stats.container.pod_uid == uid]
         if own:
             labels = (cgroup_of(pod), "", "", pod.metadata.name, pod.metadata.namespace, "")
             yield from _usage_samples(labels, own)
 
-    def _machine_samples(self) -> Iterator[Sample]:
+    def _machine_samples(self) -> Iterator[_Figure]:
         root = ("/", *_NO_LABELS)
         memory = machine.memory()
         yield rows.CPU_USAGE_SECONDS_TOTAL, (*root, "total"), machine.cpu_seconds()
@@ -136,7 +150,7 @@ class Cadvisor:
 
     # -- /metrics/resource ----------------------------------------------------------------------------------------
 
-    def _resource_samples(self) -> Iterator[Sample]:
+    def _resource_samples(self) -> Iterator[_Figure]:
         memory = machine.memory()
         yield rows.NODE_CPU_USAGE_SECONDS_TOTAL, (), machine.cpu_seconds()
         yield rows.NODE_MEMORY_WORKING_SET_BYTES, (), memory.total - memory.available
@@ -232,7 +246,7 @@ def _container_summary(stats: ContainerStats, now: str, disk: dict[str, Any]) ->
     }
 
 
-def _usage_samples(labels: tuple[str, ...], members: Sequence[ContainerStats]) -> Iterator[Sample]:
+def _usage_samples(labels: tuple[str, ...], members: Sequence[ContainerStats]) -> Iterator[_Figure]:
     """The figures of a container, or of all containers of a pod together."""
     yield rows.CPU_USAGE_SECONDS_TOTAL, (*labels, "total"), sum(s.cpu_usage_seconds for s in members)
     for row, name in _COUNTED.items():
@@ -259,7 +273,7 @@ def _usage_samples(labels: tuple[str, ...], members: Sequence[ContainerStats]) -
             yield rows.MEMORY_FAILURES_TOTAL, (*labels, kind, scope), count
 
 
-def _spec_samples(labels: tuple[str, ...], pod: Pod, name: str) -> Iterator[Sample]:
+def _spec_samples(labels: tuple[str, ...], pod: Pod, name: str) -> Iterator[_Figure]:
     spec = next((c for c in (*pod.spec.containers, *pod.spec.init_containers) if c.name == name), None)
     if spec is None:
         return

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from kubeglass.logging.setup import LoggingOptions, build
 from kubeglass.telemetry import Telemetry
@@ -110,6 +111,36 @@ async def test_openmetrics_with_exemplars_is_ingested(everything: Registry, tmp_
         assert ids == {"0af7651916cd43dd8448eb211c80319c"}
         (up,) = await _query(prometheus, "up")
         assert up["value"][1] == "1"
+
+
+async def test_text_is_ingested(everything: Registry, tmp_path: Path) -> None:
+    """A server that only ever answers in the text format: the same series, values and bounds."""
+
+    async def plain(request: web.BaseRequest) -> web.Response:
+        content_type, body = everything.expose("text/plain;version=0.0.4")
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async with _answering(plain) as target, _prometheus(tmp_path, target) as prometheus:
+        (requests,) = await _eventually(lambda: _query(prometheus, 'requests_total{code="404"}'))
+        assert requests["value"][1] == "2"
+        bounds = {series["metric"]["le"] for series in await _query(prometheus, "seconds_bucket")}
+        assert bounds == {"0.005", "1", "2.5", "1e+06", "+Inf"}
+        (up,) = await _query(prometheus, "up")
+        assert up["value"][1] == "1"
+
+
+@asynccontextmanager
+async def _answering(handler: Callable[[web.BaseRequest], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """A server with one answer to everything."""
+    runner = web.ServerRunner(web.Server(handler))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        host, port = runner.addresses[0][:2]
+        yield f"{host}:{port}"
+    finally:
+        await runner.cleanup()
 
 
 async def test_native_histograms_are_ingested(everything_native: Registry, tmp_path: Path) -> None:
