@@ -145,6 +145,7 @@ class Kubelet:
             metrics=self._metrics,
             starts=PodStartTracker(PodStartMetrics(telemetry.metrics)),
             back_off=BackOff(),
+            admission=Admission(self._static.list, allocatable, config.max_pods, self._node_object),
             causes=Causes(telemetry.tracer.annotation),
             telemetry=telemetry,
             spawn=self._spawn,
@@ -152,7 +153,6 @@ class Kubelet:
 
     # -- running --------------------------------------------------------------------------------------------------
 
-            admission=Admission(self._static.list, allocatable, config.max_pods, self._node_object),
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Serve the node until cancelled; its containers go on without it."""
         for folder in (self._config.root_dir, self._config.pods_dir, self._config.logs_dir):
@@ -195,6 +195,9 @@ class Kubelet:
         assert self._group is not None, "kubelet is not running"
         self._group.create_task(work, name=name)
 
+    async def _node_object(self) -> Node:
+        return decode(Node, await self._client.get(NODE, self._config.node_name))
+
     async def _problems(self) -> str:
         """What keeps the node from being Ready."""
         try:
@@ -202,9 +205,6 @@ class Kubelet:
         except NetworkError as error:
             return (
                 "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
-    async def _node_object(self) -> Node:
-        return decode(Node, await self._client.get(NODE, self._config.node_name))
-
                 f"message:Network plugin returns error: {error}"
             )
         return ""
