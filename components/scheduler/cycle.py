@@ -138,9 +138,7 @@ class Cycle:
         self, filters: Sequence[FilterPlugin], state: CycleState, pod: PodInfo, node: NodeInfo
     ) -> Status | None:
         """Why the node cannot take the Pod, with and without the Pods nominated for it."""
-        expected = [
-            other for other in self._nominator.on(node.name) if other.priority >= pod.priority and other.key != pod.key
-        ]
+        expected = self._expected(pod, node) if self._nominator else ()
         if expected:
             crowded, crowded_state = node.clone(), state.clone()
             for other in expected:
@@ -154,6 +152,11 @@ class Cycle:
             if refusal is not None:
                 return refusal
         return None
+
+    def _expected(self, pod: PodInfo, node: NodeInfo) -> Sequence[PodInfo]:
+        """Pods no less important than this one that wait for room on the node."""
+        nominated = self._nominator.on(node.name)
+        return [other for other in nominated if other.priority >= pod.priority and other.key != pod.key]
 
     def _make_room(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> tuple[Nomination | None, str]:
         nomination, status = self._framework.run_post_filter(state, pod, diagnosis)

@@ -262,11 +262,16 @@ class Instruments(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScoredNode:
-    """A node's total and what each plugin contributed (weights applied)."""
+    """A node's total, and by plugin the scores of all nodes (weights not yet applied)."""
 
     name: str
     total: int
-    parts: Mapping[str, int]
+    by_plugin: Mapping[str, tuple[int, Mapping[str, int]]]
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """What each plugin contributed, weights applied."""
+        return {plugin: weight * scores[self.name] for plugin, (weight, scores) in self.by_plugin.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,7 +401,8 @@ class Framework:
                     verdict(status.code)
                     raise PluginFailed(f'running PreScore plugin "{plugin.name}": {status.message}')
             verdict(Code.SUCCESS)
-        parts: dict[str, dict[str, int]] = {node.name: {} for node in nodes}
+        by_plugin: dict[str, tuple[int, Mapping[str, int]]] = {}
+        totals = dict.fromkeys((node.name for node in nodes), 0)
         with self.instruments.point("Score") as verdict:
             for plugin, weight in self._score:
                 if plugin.name in state.skip_score:
@@ -407,10 +413,11 @@ class Framework:
                     plugin_verdict(Code.SUCCESS)
                 if isinstance(plugin, ScoreExtensions):
                     plugin.normalize(state, pod, scores)
+                by_plugin[plugin.name] = weight, scores
                 for name, value in scores.items():
-                    parts[name][plugin.name] = value * weight
+                    totals[name] += value * weight
             verdict(Code.SUCCESS)
-        return [ScoredNode(name, sum(by_plugin.values()), by_plugin) for name, by_plugin in parts.items()]
+        return [ScoredNode(name, total, by_plugin) for name, total in totals.items()]
 
     # -- placing --------------------------------------------------------------------------------------------------
 

@@ -79,6 +79,9 @@ class Nominator:
         """The node a Pod is nominated for, or nothing."""
         return self._node_of.get(key, "")
 
+    def __bool__(self) -> bool:
+        return bool(self._node_of)
+
     def on(self, node_name: str) -> Iterator[PodInfo]:
         """The Pods nominated for a node."""
         return iter(tuple(self._by_node.get(node_name, {}).values()))

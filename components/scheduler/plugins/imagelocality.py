@@ -22,13 +22,16 @@ class ImageLocality:
         images = [_with_tag(c.image) for c in (*pod.spec.init_containers, *pod.spec.containers)]
         holders = {image: sum(image in node.images for node in snapshot.nodes.values()) for image in set(images)}
         total = max(1, len(snapshot.nodes))
-        state[self.name] = [(image, holders[image] / total) for image in images]
+        held = [(image, holders[image] / total) for image in images if holders[image]]
+        state[self.name] = held, _MAX_BYTES_PER_CONTAINER * len(images)
         return SUCCESS
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
-        weighted: list[tuple[str, float]] = state[self.name]
+        weighed: tuple[list[tuple[str, float]], int] = state[self.name]
+        weighted, most = weighed
+        if not weighted:
+            return 0
         held = sum(int(node.images.get(image, 0) * share) for image, share in weighted)
-        most = _MAX_BYTES_PER_CONTAINER * len(weighted)
         held = min(max(held, _MIN_BYTES), most)
         return MAX_NODE_SCORE * (held - _MIN_BYTES) // (most - _MIN_BYTES)
 

@@ -70,6 +70,8 @@ class TaintToleration(DecidesByNode):
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
         """How many PreferNoSchedule taints the Pod does not tolerate."""
+        if not node.node.spec.taints:
+            return 0
         tolerations = [t for t in pod.spec.tolerations if t.effect in ("", placement.PREFER_NO_SCHEDULE)]
         return sum(
             taint.effect == placement.PREFER_NO_SCHEDULE and not placement.tolerated(taint, tolerations)

@@ -7,7 +7,6 @@ BalancedAllocation: (1 - standard deviation of the fractions requested / allocat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
 
 from kubeglass.components.scheduler.framework import MAX_NODE_SCORE, SKIP, SUCCESS, Code, CycleState, Status
 from kubeglass.components.scheduler.hints import DecidesByNode
@@ -43,18 +42,14 @@ class NodeResourcesFit(DecidesByNode):
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
         cpu, memory = pod.scoring_requests
-        parts = [
-            _least_requested(node.scoring_cpu + cpu, node.allocatable.get("cpu", 0)),
-            _least_requested(node.scoring_memory + memory, node.allocatable.get("memory", 0)),
-        ]
-        scored = [part for part in parts if part is not None]
-        return sum(scored) // len(scored) if scored else 0
-
-
-def _least_requested(requested: int, allocatable: int) -> int | None:
-    if allocatable == 0:
-        return None
-    return max(0, (allocatable - requested) * MAX_NODE_SCORE // allocatable)
+        total = counted = 0
+        for requested, name in ((node.scoring_cpu + cpu, "cpu"), (node.scoring_memory + memory, "memory")):
+            allocatable = node.allocatable.get(name, 0)
+            if allocatable:
+                counted += 1
+                if requested < allocatable:
+                    total += (allocatable - requested) * MAX_NODE_SCORE // allocatable
+        return total // counted if counted else 0
 
 
 class NodeResourcesBalancedAllocation:
@@ -67,16 +62,14 @@ class NodeResourcesBalancedAllocation:
         return SUCCESS if any(pod.requests.get(name) for name in SCORED) else SKIP
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
-        fractions = [
-            min(1.0, (node.requested[name] + pod.requests.get(name, 0)) / node.allocatable[name])
-            for name in SCORED
-            if node.allocatable.get(name)
-        ]
-        return int((1 - _deviation(fractions)) * MAX_NODE_SCORE)
+        cpu, memory = _fraction(pod, node, "cpu"), _fraction(pod, node, "memory")
+        deviation = 0.0 if cpu is None or memory is None else abs(cpu - memory) / 2  # of two values
+        return int((1 - deviation) * MAX_NODE_SCORE)
 
 
-def _deviation(values: Sequence[float]) -> float:
-    if len(values) < 2:
-        return 0.0
-    mean = sum(values) / len(values)
-    return sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+def _fraction(pod: PodInfo, node: NodeInfo, name: str) -> float | None:
+    allocatable = node.allocatable.get(name)
+    if not allocatable:
+        return None
+    used = node.requested.get(name, 0) + pod.requests.get(name, 0)
+    return used / allocatable if used < allocatable else 1.0
