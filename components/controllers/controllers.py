@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
+from kubeglass.components.controllers.clusterroles import ClusterRoleAggregation
 from kubeglass.components.controllers.context import ControllerContext, Informers
 from kubeglass.components.controllers.cronjob import CronJobController
 from kubeglass.components.controllers.daemonset import DaemonSetController
@@ -102,6 +103,7 @@ CONTROLLERS: tuple[Row, ...] = tuple(
         LocalPathProvisioner,
         ClaimProtection,
         VolumeProtection,
+        ClusterRoleAggregation,
         PodGarbageCollector,
         GarbageCollector,
     )

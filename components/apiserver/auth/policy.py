@@ -253,6 +253,9 @@ CONTROLLERS: dict[str, Sequence[Object]] = {
         _on("storage.k8s.io", "storageclasses", _READ),
         _on("core", "pods", "create delete get list watch"),
     ),
+    "clusterrole-aggregation-controller": (
+        _on("rbac.authorization.k8s.io", "clusterroles", "escalate get list patch update watch"),
+    ),
     "pvc-protection-controller": (
         _on("core", "persistentvolumeclaims", "get list patch update watch"),
         _on("core", "pods", "get list watch"),
