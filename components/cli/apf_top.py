@@ -16,7 +16,8 @@ from rich.text import Text
 from kubeglass.components.cli.apf_server import FlowControlServer, add_server_flags
 
 _BAR = 12
-_WIDE = 200  # columns, where nobody's terminal sets a limit
+_WIDE = 400  # columns, where nobody's terminal sets a limit
+_AGENT = 32
 
 
 def add_parser(own: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -116,7 +117,7 @@ def talker_table(loudest: Mapping[str, Sequence[Mapping[str, Any]]], count: int)
     for column in ("SEAT·s", "WAIT", "REQUESTS", "QUEUED", "REJECTED"):
         table.add_column(column, justify="right", min_width=len(column))
     for column in ("LAST", "AGENT", "SOURCE"):
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+        table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=_AGENT)
     rows = [(level, talker) for level, talkers in loudest.items() for talker in talkers]
     rows.sort(key=lambda row: row[1]["recent"], reverse=True)
     for level, talker in rows[:count]:
