@@ -334,6 +334,7 @@ class Informer(Generic[V]):
         before = change.old or (None if self.synced.is_set() else change.new)  # the first LIST shows old news
         at_rest = before is not None and same_stamp(before.metadata, meta, self._causes.key) and settled(before)
         reaction = self._causes.react(meta, now=now, settled=at_rest)
-        if change.type == "DELETED":
+        gone = change.type == "DELETED"
+        if gone:
             self._causes.forget(getattr(meta, "uid", ""))
-        return Trigger(reaction, change.key, now) if reaction else None
+        return Trigger(reaction, change.key, now, open=bool(reaction) and not gone and not settled(change.new))

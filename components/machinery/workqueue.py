@@ -39,6 +39,7 @@ class WorkQueue(Generic[K]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._triggers: dict[K, tuple[Trigger, ...]] = {}
+        self._open: dict[K, Trigger] = {}  # the change that the key's own object has not followed to its end
         self._filled = asyncio.Event()
         self._closed = False
 
@@ -49,7 +50,7 @@ class WorkQueue(Generic[K]):
         """Queue a key, unless it waits already. The change that is being told counts among its causes."""
         trigger = triggered_by.get()
         if trigger is not None:
-            self.note(key, (trigger,))
+            self._learn(key, trigger)
         if self._closed or key in self._dirty:
             return
         self._metrics.added()
@@ -58,14 +59,24 @@ class WorkQueue(Generic[K]):
         if key not in self._processing:
             self._enqueue(key)
 
+    def _learn(self, key: K, trigger: Trigger) -> None:
+        if trigger.about == key:
+            if trigger.open:
+                self._open[key] = trigger
+            else:
+                self._open.pop(key, None)
+        if trigger.reaction:
+            self.note(key, (trigger,))
+
     def note(self, key: K, triggers: tuple[Trigger, ...]) -> None:
         """Why a key waits, or will: of many causes the newest are kept."""
         known = self._triggers.get(key, ())
         self._triggers[key] = (*(each for each in known if each not in triggers), *triggers)[-_TRIGGER_LIMIT:]
 
     def take_triggers(self, key: K) -> tuple[Trigger, ...]:
-        """Why the key in work was queued; whoever asks has taken them over."""
-        return self._triggers.pop(key, ())
+        """Why the key in work was queued, and its own change if that is still open; the asker has taken them over."""
+        noted, own = self._triggers.pop(key, ()), self._open.get(key)
+        return noted if own is None or own in noted else (own, *noted)
 
     def add_after(self, key: K, seconds: float) -> None:
         """Queue a key later; of several delays the shortest counts."""

@@ -93,11 +93,15 @@ class _Seen(msgspec.Struct):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """Why something is being looked at: the reaction to the change of one object (`about`: its key), and since when."""
+    """Why something is being looked at: the reaction to the change of one object (`about`: its key), and since when.
+
+    `open`: the object is not yet what the change asks for; whatever is done for it until then belongs to the change.
+    """
 
     reaction: Reaction
     about: str
     since: float
+    open: bool = False
 
 
 triggered_by: ContextVar[Trigger | None] = ContextVar("kubeglass_triggered_by", default=None)
