@@ -131,10 +131,10 @@ class ContainerLog:
     def _tidy(self) -> None:
         """Delete what is too old, compress all rotated files but the newest."""
         old = rotated_names(self.path)
-        kept = max(self._max_files - 1, 1)
-        for name in old[: len(old) - kept]:
+        surplus = max(len(old) - max(self._max_files - 1, 1), 0)
+        for name in old[:surplus]:
             os.unlink(name)
-        for name in old[len(old) - kept if len(old) > kept else 0 : -1]:
+        for name in old[surplus:-1]:
             if not name.endswith(".gz"):
                 _compress(name)
 

@@ -78,9 +78,9 @@ class RotatingFile:
         os.rename(self.path, f"{self.path}.{self._stamp()}")
         self._open()
         os.close(full)
-        kept = self._max_files - 1
         old = rotated_files(self.path) if self._max_files else []
-        for path in old[: len(old) - kept]:
+        surplus = max(len(old) - (self._max_files - 1), 0)
+        for path in old[:surplus]:
             path.unlink(missing_ok=True)
 
     def _stamp(self) -> str:

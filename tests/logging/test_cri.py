@@ -107,3 +107,15 @@ def test_only_the_standard_library_is_imported() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "['kubeglass', 'kubeglass.logging', 'kubeglass.logging.cri']"
+
+
+@pytest.mark.parametrize("rotations", range(1, 9))
+def test_as_many_files_stay_as_may(tmp_path: Path, rotations: int) -> None:
+    """None is deleted before there are too many, then the oldest goes; a reader gets all that is kept."""
+    now = 1_000_000.0
+    path = tmp_path / "0.log"
+    log = cri.ContainerLog(str(path), max_bytes=8, max_files=5, clock=lambda: now)
+    for number in range(rotations + 1):
+        log.write(b"%07d\n" % number)
+        now += 1
+    assert [int(record) for record in Follower(path).poll()] == list(range(max(0, rotations - 4), rotations + 1))

@@ -186,3 +186,14 @@ def test_a_full_disk_loses_lines_not_the_caller(tmp_path: Path) -> None:
     log = build(LoggingOptions(file=FileOptions("/dev/full", max_bytes=0, max_age_seconds=0)), io.StringIO())
     log.info("hello")
     assert log.sink.output.lost == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("rotations", range(1, 9))
+def test_as_many_files_stay_as_may(tmp_path: Path, rotations: int) -> None:
+    """None is deleted before there are too many, then the oldest goes."""
+    path = tmp_path / "log"
+    file = RotatingFile(path, max_bytes=8, max_files=5)
+    for number in range(rotations + 1):
+        file.write(b"%07d\n" % number)
+    kept = [int(found.read_bytes()) for found in (*rotated_files(path), path)]
+    assert kept == list(range(max(0, rotations - 4), rotations + 1))
