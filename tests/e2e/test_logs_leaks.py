@@ -29,7 +29,6 @@ POLICY = {
     "kind": "Policy",
     "rules": [{"level": "RequestResponse"}],
 }
-COMPONENTS = ("apiserver", "controller-manager", "scheduler", "kubelet", "proxy", "state-metrics")
 
 
 class Api:
