@@ -153,6 +153,7 @@ class Scheduler:
     def _schedule(self, group: asyncio.TaskGroup, queued: QueuedPod) -> None:
         """One scheduling cycle: no await, so nothing changes under it."""
         pod = queued.pod
+        self._log.v(3).info("Attempting to schedule pod", pod=pod.key)
         started = time.perf_counter()
         self._instruments.begin_cycle()
         since_ns = int((queued.parked_at or queued.queued_at) * 1e9)
