@@ -45,6 +45,7 @@ from kubeglass.components.kubelet.runtime.shimclient import ShimClient, ShimGone
 from kubeglass.components.kubelet.runtime.shims import STOP_SECONDS, ShimStarter, alive, kill_shim
 from kubeglass.components.kubelet.runtime.shims import stop_all as stop_all
 from kubeglass.components.kubelet.runtime.statistics import Statistics
+from kubeglass.components.machinery.loopback import first_unprivileged_port
 
 _SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _KILLED = 137
@@ -159,6 +160,7 @@ class ProcessRuntime:
         record = {
             "id": sandbox_id, "ip": ip, "created_at": created_at, "config": asdict(config),
             "hostname": "" if config.host_network else config.hostname,
+            "port_shift": self._port_shift, "first_free_port": first_unprivileged_port(),
         }  # fmt: skip
         (directory / "sandbox.json").write_text(json.dumps(record))
         try:
@@ -236,7 +238,7 @@ class ProcessRuntime:
         """Resolve the image to a program and hand the container to the shim."""
         shim = self._shim(sandbox_id)
         container_id = new_id()
-        spec = self._spec(config, container_id)
+        spec = self._spec(sandbox_id, config, container_id)
         directory = self._sandboxes_dir / sandbox_id / "containers" / container_id
         directory.mkdir(mode=0o700)
         (directory / "kubelet.json").write_text(json.dumps(asdict(config)))
@@ -260,7 +262,7 @@ class ProcessRuntime:
             cgroup_parent=config.cgroup_parent,
         )
 
-    def _spec(self, config: ContainerConfig, container_id: str) -> dict[str, Any]:
+    def _spec(self, sandbox_id: str, config: ContainerConfig, container_id: str) -> dict[str, Any]:
         """What the shim executes. Raises RuntimeCallError when this host cannot give what the container asks for."""
         try:
             program = self._catalog.program(config.image, config.command, config.args)
@@ -284,6 +286,7 @@ class ProcessRuntime:
             "working_dir": config.working_dir or program.working_dir,
             "stop_signal": config.stop_signal or program.stop_signal,
             "programs": _program_directories() if program.builtin else [],
+            "supervise_sockets": not program.builtin and not self._sandboxes[sandbox_id].config.host_network,
             "cgroup_folders": self._group(config.cgroup_parent, container_id).folders,
         }
         del spec["command"]

@@ -13,6 +13,7 @@ from typing import Any
 
 from kubeglass.components.kubelet.runtime.shim.cgroup import Group
 from kubeglass.components.kubelet.runtime.shim.loop import Loop
+from kubeglass.components.kubelet.runtime.shim.sockets import PodPorts, Supervisor
 from kubeglass.components.kubelet.runtime.shim.spawn import Isolation, StartError, Streams, start_container
 from kubeglass.logging.cri import ContainerLog, LineSplitter
 
@@ -32,11 +33,13 @@ def write_json(path: str, value: Any) -> None:
 class Container:
     """The life of one container: created, running, exited. `status` is what the kubelet sees."""
 
-    def __init__(self, directory: str, config: dict[str, Any]) -> None:
+    def __init__(self, directory: str, config: dict[str, Any], ports: PodPorts) -> None:
         self.id = os.path.basename(directory)
         self.config = config
         self.oom_killed = False
         self.group = Group(config.get("cgroup_folders") or [])
+        self._ports = ports
+        self._supervisor: Supervisor | None = None
         self.attached: list[int] = []
         self.stdin = -1
         self.terminal = -1
@@ -65,7 +68,7 @@ class Container:
         streams, own = self._open_streams()
         try:
             self._make_group()
-            pid = start_container(self.config, f"{self._directory}/rootfs", streams, isolation)
+            pid, listener = start_container(self.config, f"{self._directory}/rootfs", streams, isolation)
         except StartError as error:
             for fd in own:
                 os.close(fd)
@@ -75,6 +78,9 @@ class Container:
         finally:
             for fd in {streams.stdin, streams.stdout, streams.stderr}:
                 os.close(fd)
+        if listener >= 0:
+            self._supervisor = Supervisor(listener, self._ports)
+            loop.on_readable(listener, self._supervisor.answer)
         self.status.update(state=RUNNING, pid=pid, started_at=time.time_ns())
         self.save()
         for fd in self._outputs:
@@ -195,6 +201,10 @@ class Container:
         else:
             reason = "Completed" if exit_code == 0 else "Error"
         self._kill_session()
+        if self._supervisor is not None:
+            loop.forget(self._supervisor.listener)
+            os.close(self._supervisor.listener)
+            self._supervisor = None
         self._drain(loop)
         self.group.remove()
         self._finish(exit_code, reason, "", started=True)

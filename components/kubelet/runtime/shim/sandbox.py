@@ -22,6 +22,7 @@ from kubeglass.components.kubelet.runtime.shim import linux
 from kubeglass.components.kubelet.runtime.shim.container import Container
 from kubeglass.components.kubelet.runtime.shim.loop import Loop
 from kubeglass.components.kubelet.runtime.shim.memory import tree_memory_bytes
+from kubeglass.components.kubelet.runtime.shim.sockets import PodPorts, Supervisor
 from kubeglass.components.kubelet.runtime.shim.spawn import (
     Isolation,
     StartError,
@@ -69,6 +70,8 @@ class Sandbox:
         with open("sandbox.json") as stream:
             config = json.load(stream)
         self._isolation = isolation
+        shift = int(config.get("port_shift") or 0)
+        self._ports = PodPorts(config.get("ip") or "", shift, int(config.get("first_free_port") or 0))
         if isolation.namespaces:
             enter_pod_namespaces(config.get("hostname") or "", user=isolation.user_namespace)
         linux.become_subreaper()
@@ -76,6 +79,7 @@ class Sandbox:
         self._containers: dict[str, Container] = {}
         self._connections: dict[int, Connection] = {}
         self._execs: dict[int, Connection] = {}
+        self._supervisors: list[Supervisor] = []
         self._stopping: dict[str, list[Callable[[], None]]] = {}
         self._listener = socket.socket(socket.AF_UNIX)
         self._listen()
@@ -154,7 +158,7 @@ class Sandbox:
     def _create(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         directory = f"{self._directory}/containers/{request['container']}"
         os.makedirs(directory, exist_ok=True)
-        container = Container(directory, request["config"])
+        container = Container(directory, request["config"], self._ports)
         self._containers[container.id] = container
         return container.status
 
@@ -202,12 +206,25 @@ class Sandbox:
         streams, own = _exec_streams(bool(request.get("tty")), bool(request.get("stdin")))
         spec = {**container.config, "args": request["args"], "tty": bool(request.get("tty"))}
         try:
-            pid = start_exec(spec, container.status["pid"], streams, self._isolation)
+            pid, listener = start_exec(spec, container.status["pid"], streams, self._isolation)
+            if listener >= 0:
+                self._supervise(Supervisor(listener, self._ports))
             self._execs[pid] = connection
             connection.send({"id": request.get("id"), "result": {"pid": pid}}, own)
         finally:
             for fd in {streams.stdin, streams.stdout, streams.stderr, *own}:
                 os.close(fd)
+
+    def _supervise(self, supervisor: Supervisor) -> None:
+        self._supervisors.append(supervisor)
+        self._loop.on_readable(supervisor.listener, supervisor.answer)
+
+    def _end_supervision(self) -> None:
+        """Of commands run by exec; what they left running in the background is supervised on."""
+        for supervisor in [found for found in self._supervisors if found.is_over()]:
+            self._supervisors.remove(supervisor)
+            self._loop.forget(supervisor.listener)
+            os.close(supervisor.listener)
 
     def _attach(self, connection: Connection, request: dict[str, Any]) -> None:
         container = self._container(request)
@@ -228,6 +245,7 @@ class Sandbox:
         if pid in self._execs:
             code = os.waitstatus_to_exitcode(wait_status)
             self._execs.pop(pid).send({"exit_code": code if code >= 0 else 128 - code})
+            self._end_supervision()
             return
         for container in self._containers.values():
             if container.running and container.status["pid"] == pid:

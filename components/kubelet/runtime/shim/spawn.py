@@ -10,10 +10,12 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import termios
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
-from kubeglass.components.kubelet.runtime.shim import linux, rootfs
+from kubeglass.components.kubelet.runtime.shim import linux, rootfs, sockets
 from kubeglass.components.kubelet.runtime.shim.cgroup import Group
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -68,8 +70,12 @@ def enter_pod_namespaces(hostname: str, *, user: bool) -> None:
         linux.set_hostname(hostname)
 
 
-def start_container(spec: dict[str, Any], root: str, streams: Streams, isolation: Isolation) -> int:
-    """Start a container's first process in its own tree. Returns its pid. Raises StartError."""
+def start_container(spec: dict[str, Any], root: str, streams: Streams, isolation: Isolation) -> tuple[int, int]:
+    """Start a container's first process in its own tree. Raises StartError.
+
+    Returns its pid, and the descriptor that hears of its bind and connect calls (-1: they are not supervised).
+    """
+    reports, child_reports = socket.socketpair()
 
     def prepare() -> None:
         if isolation.namespaces:
@@ -77,22 +83,57 @@ def start_container(spec: dict[str, Any], root: str, streams: Streams, isolation
             if spec.get("read_only_root"):
                 rootfs.make_read_only(root)
             linux.pivot_root(root)
+        _supervise_sockets(spec, isolation, child_reports)
 
     flags = 0
     if isolation.namespaces:
         os.makedirs(root, exist_ok=True)
         flags = linux.CLONE_NEWNS | (0 if spec.get("host_pid") else linux.CLONE_NEWPID)
-    return _start(spec, streams, isolation, flags, prepare)
+    with reports, child_reports:
+        pid = _start(spec, streams, isolation, flags, prepare)
+        return pid, _received(reports)
 
 
-def start_exec(spec: dict[str, Any], container_pid: int, streams: Streams, isolation: Isolation) -> int:
-    """Start another process inside a running container. Returns its pid. Raises StartError."""
-    if not isolation.namespaces:
-        return _start(spec, streams, isolation, 0, lambda: None)
+def _supervise_sockets(spec: dict[str, Any], isolation: Isolation, reports: socket.socket) -> None:
+    """In the child: have its bind and connect calls answered by the shim, where that is asked for and permitted."""
+    if not spec.get("supervise_sockets") or not (isolation.namespaces or os.geteuid() == 0):
+        return
+    listener = sockets.install()
+    if listener >= 0:
+        socket.send_fds(reports, [b"."], [listener])
+        os.close(listener)
+
+
+def _received(reports: socket.socket) -> int:
+    """The descriptor that the child sent before exec, -1 if it sent none."""
+    reports.setblocking(False)
+    try:
+        _, descriptors, _, _ = socket.recv_fds(reports, 1, 1)
+    except BlockingIOError:
+        return -1
+    return descriptors[0] if descriptors else -1
+
+
+def start_exec(spec: dict[str, Any], container_pid: int, streams: Streams, isolation: Isolation) -> tuple[int, int]:
+    """Start another process inside a running container; answers as `start_container`. Raises StartError."""
+    reports, child_reports = socket.socketpair()
+    with reports, child_reports:
+        supervise = partial(_supervise_sockets, spec, isolation, child_reports)
+        if isolation.namespaces:
+            pid = _start_inside(spec, container_pid, streams, isolation, supervise)
+        else:
+            pid = _start(spec, streams, isolation, 0, supervise)
+        return pid, _received(reports)
+
+
+def _start_inside(
+    spec: dict[str, Any], container_pid: int, streams: Streams, isolation: Isolation, prepare: Any
+) -> int:
+    """By way of a helper process that joins the container's namespaces and forks there."""
     report, child_report = os.pipe()
     helper = os.fork()
     if helper == 0:
-        _enter_and_fork(spec, container_pid, streams, isolation, child_report)
+        _enter_and_fork(spec, container_pid, streams, isolation, prepare, child_report)
     os.close(child_report)
     text = _read_all(report)
     os.waitpid(helper, 0)
@@ -103,7 +144,7 @@ def start_exec(spec: dict[str, Any], container_pid: int, streams: Streams, isola
 
 
 def _enter_and_fork(
-    spec: dict[str, Any], container_pid: int, streams: Streams, isolation: Isolation, report: int
+    spec: dict[str, Any], container_pid: int, streams: Streams, isolation: Isolation, prepare: Any, report: int
 ) -> NoReturn:
     """In a helper process: join the container, start the process as a child of the shim, report its pid, end."""
     try:
@@ -112,7 +153,12 @@ def _enter_and_fork(
         pidfd = os.pidfd_open(container_pid)
         linux.setns(pidfd, linux.CLONE_NEWPID)
         linux.setns(pidfd, linux.CLONE_NEWNS)
-        pid = _start(spec, streams, isolation, linux.CLONE_PARENT, lambda: os.chdir("/"))
+
+        def prepare_inside() -> None:
+            os.chdir("/")
+            prepare()
+
+        pid = _start(spec, streams, isolation, linux.CLONE_PARENT, prepare_inside)
         answer: dict[str, Any] = {"pid": pid}
     except (StartError, OSError) as error:
         answer = {"error": str(error)}
