@@ -86,7 +86,7 @@ class JsonFormat:
                 else:
                     shown.append(self._any(value))
             middle = (context.rendered or self._context_text(context)) if context.pairs else ""
-            ids = correlation.current.get()
+            ids = correlation.trace_ids()
             if ids is not None:
                 middle += f',"trace_id":"{ids[0]}","span_id":"{ids[1]}"'
             if severity != "E" and severity != "F":
@@ -133,7 +133,7 @@ class JsonFormat:
         """Rendered key and value of each member in order, keys possibly repeated."""
         members = self._start(context, message, frame)
         members += [self._values.member(key, value) for key, value in context.pairs]
-        ids = correlation.current.get()
+        ids = correlation.trace_ids()
         if ids is not None:
             members += (("trace_id", f'"{ids[0]}"'), ("span_id", f'"{ids[1]}"'))
         if severity not in "EF":

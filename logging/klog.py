@@ -104,7 +104,7 @@ class Sink:
         frame: FrameType,
     ) -> None:
         caller = (frame.f_code.co_filename, frame.f_lineno)
-        ids = correlation.current.get()
+        ids = correlation.trace_ids()
         record = Record(time.time_ns(), severity, level, message, error, context, pairs, caller, ids)
         for listen in self._listeners:
             listen(record)

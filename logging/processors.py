@@ -52,7 +52,7 @@ class Redact:
 
 def add_trace_ids(logger: Any, method_name: str, event_dict: EventDict) -> EventDict:
     """Name the current span in an event: `trace_id`, `span_id`."""
-    ids = correlation.current.get()
+    ids = correlation.trace_ids()
     if ids is not None:
         event_dict["trace_id"], event_dict["span_id"] = ids
     return event_dict

@@ -109,7 +109,7 @@ class TextFormat:
         before = "" if error is None else f" err={self._any(error)}"
         if context.keys:
             before += context.rendered or self._context_text(context)
-        if correlation.current.get() is not None and self._show_trace_ids():
+        if correlation.trace_ids() is not None and self._show_trace_ids():
             before += self._trace_text()
         text = known[message] if "\n" not in message else self._values.message(message)
         try:
@@ -154,7 +154,7 @@ class TextFormat:
         if context.name:
             found.append(("logger", context.name))
         found += context.pairs
-        ids = correlation.current.get()
+        ids = correlation.trace_ids()
         if ids is not None and self._show_trace_ids():
             found += (("trace_id", ids[0]), ("span_id", ids[1]))
         found += pairs
@@ -184,7 +184,7 @@ class TextFormat:
         return shown
 
     def _trace_text(self) -> str:
-        ids = correlation.current.get()
+        ids = correlation.trace_ids()
         return f' trace_id="{ids[0]}" span_id="{ids[1]}"' if ids else ""
 
     def _header(self, severity: str, frame: FrameType) -> str:

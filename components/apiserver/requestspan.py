@@ -7,6 +7,7 @@ cluster's own components, whose requests carry a change on; for everybody else i
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 
 from kubeglass.components.api.semantics import about_resource
 from kubeglass.components.api.user import UserInfo
@@ -15,7 +16,7 @@ from kubeglass.components.apiserver.wire import Filter, Handler, Request, Respon
 from kubeglass.telemetry.tracing import causality
 from kubeglass.telemetry.tracing.causality import TRUSTED_GROUPS
 from kubeglass.telemetry.tracing.context import extract, format_traceparent
-from kubeglass.telemetry.tracing.tracer import SERVER, Tracer
+from kubeglass.telemetry.tracing.tracer import SERVER, Fixed, Tracer
 
 TRACE_HEADER = "Traceparent"
 _SCOPE = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
@@ -45,6 +46,7 @@ def tracing(tracer: Tracer, trusted_groups: Collection[str] = TRUSTED_GROUPS) ->
         with outside.span(
             span_name(request.method, request.info),
             kind=SERVER,
+            shared=(_about_connection(request.host, request.peer, request.headers.get("User-Agent", "")),),
             parent=parent,
             links=links,
             start_ns=request.received_ns or None,
@@ -71,29 +73,48 @@ def span_name(method: str, info: RequestInfo) -> str:
     """`GET /api/v1/namespaces/{:namespace}/pods/{:name}/log`; only the method for other paths."""
     if not info.is_resource:
         return method
-    parts = [info.api_prefix, *filter(None, (info.group,)), info.version]
-    if info.namespace:
+    return _resource_span_name(
+        method, info.api_prefix, info.group, info.version, bool(info.namespace), info.resource, bool(info.name),
+        info.subresource,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _resource_span_name(
+    method: str, prefix: str, group: str, version: str, namespaced: bool, resource: str, named: bool, subresource: str
+) -> str:
+    parts = [prefix, *filter(None, (group,)), version]
+    if namespaced:
         parts += ["namespaces", "{:namespace}"]
-    parts += [info.resource, *(["{:name}"] if info.name else []), *filter(None, (info.subresource,))]
+    parts += [resource, *(["{:name}"] if named else []), *filter(None, (subresource,))]
     return f"{method} /" + "/".join(parts)
 
 
+@lru_cache(maxsize=1024)
+def _about_connection(host: str, peer: str, agent: str) -> Fixed:
+    """What the request spans of one connection have in common."""
+    address, _, port = peer.rpartition(":")
+    server, _, server_port = host.rpartition(":")
+    return Fixed(
+        {
+            "server.address": server or host,
+            "server.port": int(server_port) if server_port.isdigit() else 443,
+            "url.scheme": "https",
+            "network.peer.address": address,
+            "network.peer.port": int(port) if port.isdigit() else 0,
+            "client.address": address,
+            "user_agent.original": agent,
+            "network.protocol.version": "1.1",
+        }
+    )
+
+
 def _attributes(request: Request) -> dict[str, object]:
-    address, _, port = request.peer.rpartition(":")
-    server, _, server_port = request.host.rpartition(":")
-    info, headers = request.info, request.headers
+    info = request.info
     said: dict[str, object] = {
-        "server.address": server or request.host,
-        "server.port": int(server_port) if server_port.isdigit() else 443,
         "http.request.method": request.method,
-        "url.scheme": "https",
         "url.path": request.path,
-        "network.peer.address": address,
-        "network.peer.port": int(port) if port.isdigit() else 0,
-        "client.address": address,
-        "user_agent.original": headers.get("User-Agent", ""),
-        "network.protocol.version": "1.1",
-        "http.request.body.size": int(headers.get("Content-Length", "0") or 0),
+        "http.request.body.size": int(request.headers.get("Content-Length", "0") or 0),
         "http.target": request.uri,
         "audit-id": request.audit_id,
     }

@@ -31,6 +31,10 @@ class Exemplar(NamedTuple):
     unix_seconds: float
 
 
+_ALWAYS_NEW, _SELDOM_NEW = 64, 15
+"""A bucket's first observations each become its exemplar, later every sixteenth: rare values are always shown."""
+
+
 class CounterChild:
     """One series that only grows."""
 
@@ -88,8 +92,10 @@ class HistogramChild:
     def observe(self, value: float) -> None:
         """Count `value` under its upper bound; NaN counts under +Inf."""
         index = bisect_left(self.bounds, value) if value == value else -1
-        self.counts[index] += 1
+        count = self.counts[index] = self.counts[index] + 1
         self.sum += value
+        if count & _SELDOM_NEW and count > _ALWAYS_NEW:
+            return
         if (span := active.get()) is not None and span.context.sampled and not span.tentative:
             self._remember(index, Exemplar(span.context, value, time.time()))
 

@@ -1,7 +1,7 @@
 """The part of a span that travels: ids, the sampled bit, and the W3C headers that carry them between processes.
 
 `traceparent` and `tracestate` follow https://www.w3.org/TR/trace-context/, `baggage` https://www.w3.org/TR/baggage/.
-The one context variable of tracing lives here, so that metrics (exemplars) and clients (headers) need not know spans.
+The one context variable of tracing is here, so that metrics (exemplars) and clients (headers) need not know spans.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
+
+from kubeglass.logging import correlation
 
 if TYPE_CHECKING:
     from kubeglass.telemetry.tracing.tracer import Span
@@ -54,7 +56,8 @@ class SpanContext(msgspec.Struct, frozen=True, gc=False):
 
 INVALID = SpanContext(0, 0, sampled=False)
 
-active: ContextVar[Span | None] = ContextVar("kubeglass_active_span", default=None)
+active = cast("ContextVar[Span | None]", correlation.current)
+"""The active span: the same variable by which log lines find it."""
 
 
 def current_context() -> SpanContext | None:

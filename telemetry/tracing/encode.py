@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from struct import Struct
 from typing import Any
 
 from kubeglass.telemetry.tracing.context import SpanContext
-from kubeglass.telemetry.tracing.tracer import Event, Link, RecordedSpan, Scope
+from kubeglass.telemetry.tracing.tracer import Event, Fixed, Link, RecordedSpan, Scope
 from kubeglass.telemetry.tracing.wire import double, field, fixed64, int64, varint
 
 Clean = Callable[[str, Any], Any]
 """What to show of a value under a key: the log sanitizer's `pair`."""
 
 _REMOTE_KNOWN, _REMOTE = 0x100, 0x200  # SpanFlags
-_REMEMBERED_KEYS, _REMEMBERED_TEXTS, _REMEMBERED_LENGTH = 256, 128, 200
+_REMEMBERED_KEYS, _REMEMBERED_VALUES, _REMEMBERED_LENGTH = 256, 128, 200
+_KINDS = tuple(b"\x30" + varint(kind) + b"\x39" for kind in range(6))  # up to the start time
+_times = Struct("<QBQ").pack
+_LOCAL, _FROM_AFAR = (
+    tuple(b"\x85\x01" + (_REMOTE_KNOWN | remote | sampled).to_bytes(4, "little") for sampled in (0, 1))
+    for remote in (0, _REMOTE)
+)
 
 
 def resource(attributes: Mapping[str, Any]) -> bytes:
@@ -41,45 +48,58 @@ def as_is(key: str, value: Any) -> Any:
 
 
 class Encoder:
-    """Spans to bytes. Remembers how texts that come again (verbs, resources, user agents) were cleaned and encoded.
-
-    Keys whose values hardly ever come again (audit ids) are found out and not remembered.
-    """
+    """Spans to bytes. Remembers how values that come again (verbs, resources, user agents) were cleaned and encoded."""
 
     def __init__(self, clean: Clean = as_is) -> None:
         self._clean = clean
-        self._known: dict[str, dict[str, bytes] | None] = {}
+        self._known: dict[str, dict[str | int, bytes]] = {}
 
     def span(self, item: RecordedSpan) -> bytes:
         """One encoded Span."""
         context, parent = item.context, item.parent
-        out = [_ids(context)]
-        flags = _REMOTE_KNOWN | context.sampled
+        out = [b"\x0a\x10", context.trace_id.to_bytes(16, "big"), b"\x12\x08", context.span_id.to_bytes(8, "big")]
         if context.state:
             out.append(_text(b"\x1a", context.state))
+        flags = _LOCAL
         if parent is not None:
-            out.append(b"\x22\x08" + parent.span_id.to_bytes(8, "big"))
-            flags |= _REMOTE if parent.remote else 0
-        out.append(_name(item.name))
-        out.append(b"\x30" + varint(item.kind) + b"\x39" + fixed64(item.start_ns) + b"\x41" + fixed64(item.end_ns))
-        self._attributes(out, b"\x4a", item.attributes)
-        _dropped(out, b"\x50", item.dropped_attributes)
+            out += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
+            flags = _FROM_AFAR if parent.remote else _LOCAL
+        out += (_name(item.name), _KINDS[item.kind], _times(item.start_ns, 0x41, item.end_ns), flags[context.sampled])
+        for fixed in item.shared:
+            encoded = fixed.encoded
+            out.append(encoded[1] if encoded is not None and encoded[0] is self else self._fixed(fixed))
+        if item.own:
+            self._attributes(out, b"\x4a", item.own)
         if item.events:
-            out += [field(b"\x5a", self._event(event)) for event in item.events]
-        _dropped(out, b"\x60", item.dropped_events)
+            for event in item.events:
+                self._event(out, event)
         if item.links:
             out += [field(b"\x6a", self._link(link)) for link in item.links]
-        _dropped(out, b"\x70", item.dropped_links)
         if item.status:
             message = _text(b"\x12", str(self._clean("", item.message))) if item.message else b""
             out.append(field(b"\x7a", message + b"\x18" + varint(item.status)))
-        out.append(b"\x85\x01" + flags.to_bytes(4, "little"))
+        if item.dropped_attributes or item.dropped_events or item.dropped_links:
+            _dropped(out, b"\x50", item.dropped_attributes)
+            _dropped(out, b"\x60", item.dropped_events)
+            _dropped(out, b"\x70", item.dropped_links)
         return b"".join(out)
 
-    def _event(self, event: Event) -> bytes:
-        out = [b"\x09" + fixed64(event.time_ns), _name_of_event(event.name)]
-        self._attributes(out, b"\x1a", event.attributes)
-        return b"".join(out)
+    def _fixed(self, fixed: Fixed) -> bytes:
+        """Shared attributes, encoded for good."""
+        out: list[bytes] = []
+        self._attributes(out, b"\x4a", fixed)
+        encoded = b"".join(out)
+        fixed.encoded = self, encoded
+        return encoded
+
+    def _event(self, out: list[bytes], event: Event) -> None:
+        if not event.attributes:
+            before, after = _plain_event(event.name)
+            out += (before, fixed64(event.time_ns), after)
+            return
+        inner = [b"\x09", fixed64(event.time_ns), _name_of_event(event.name)]
+        self._attributes(inner, b"\x1a", event.attributes)
+        out.append(field(b"\x5a", b"".join(inner)))
 
     def _link(self, link: Link) -> bytes:
         context = link.context
@@ -92,30 +112,31 @@ class Encoder:
         return b"".join(out)
 
     def _attributes(self, out: list[bytes], tag: bytes, attributes: Mapping[str, Any]) -> None:
-        """The hot loop: two look-ups for a text seen before, instead of cleaning and encoding it."""
+        """The hot loop: two look-ups for a value seen before, instead of cleaning and encoding it."""
         known = self._known
         for key, value in attributes.items():
-            out.append(tag)
-            if type(value) is str and (texts := known.get(key)) is not None and (pair := texts.get(value)) is not None:
-                out.append(pair)
+            kind = type(value)
+            if (kind is str or kind is int) and (seen := known.get(key)) and (pair := seen.get(value)):
+                out += (tag, pair)
             else:
-                out.append(self._pair(key, value))
+                out += (tag, self._pair(key, value))
 
     def _pair(self, key: str, value: Any) -> bytes:
         encoded = _key(key) + _value(b"\x12", self._clean(key, value))
         pair = varint(len(encoded)) + encoded
-        if type(value) is str and len(value) <= _REMEMBERED_LENGTH:
+        if type(value) is int or (type(value) is str and len(value) <= _REMEMBERED_LENGTH):
             self._remember(key, value, pair)
         return pair
 
-    def _remember(self, key: str, value: str, pair: bytes) -> None:
-        if key not in self._known and len(self._known) < _REMEMBERED_KEYS:
-            self._known[key] = {}
-        texts = self._known.get(key)
-        if texts is not None:
-            texts[value] = pair
-            if len(texts) > _REMEMBERED_TEXTS:
-                self._known[key] = None
+    def _remember(self, key: str, value: str | int, pair: bytes) -> None:
+        seen = self._known.get(key)
+        if seen is None:
+            if len(self._known) >= _REMEMBERED_KEYS:
+                return
+            seen = self._known[key] = {}
+        elif len(seen) >= _REMEMBERED_VALUES:
+            seen.clear()  # begin anew: an id that all spans of a request carry is worth remembering for a while
+        seen[value] = pair
 
 
 def _ids(context: SpanContext) -> bytes:
@@ -150,6 +171,13 @@ def _name_of_event(name: str) -> bytes:
 @lru_cache(maxsize=4096)
 def _key(key: str) -> bytes:
     return _text(b"\x0a", key)
+
+
+@lru_cache(maxsize=1024)
+def _plain_event(name: str) -> tuple[bytes, bytes]:
+    """An event without attributes, before and after its time."""
+    encoded = _name_of_event(name)
+    return b"\x5a" + varint(len(encoded) + 9) + b"\x09", encoded
 
 
 def _text(tag: bytes, text: str) -> bytes:

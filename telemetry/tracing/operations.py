@@ -16,7 +16,7 @@ from typing import Any
 from kubeglass.logging.klog import Logger
 from kubeglass.logging.slowtrace import REPORT_LEVEL, SlowTrace, Step, report
 from kubeglass.telemetry.tracing.context import SpanContext
-from kubeglass.telemetry.tracing.tracer import CURRENT, INTERNAL, Attributes, Link, Span, Tracer
+from kubeglass.telemetry.tracing.tracer import CURRENT, INTERNAL, Attributes, Fixed, Link, Span, Tracer
 
 SCOPE = "k8s.io/component-base/tracing"
 DEFAULT_SECONDS = 0.5
@@ -47,6 +47,7 @@ class OperationTracer(Tracer):
         *,
         kind: int = INTERNAL,
         attributes: Attributes | None = None,
+        shared: Sequence[Fixed] = (),
         parent: SpanContext | None = CURRENT,
         links: Sequence[Link | SpanContext] = (),
         start_ns: int | None = None,
@@ -59,6 +60,7 @@ class OperationTracer(Tracer):
             name,
             kind=kind,
             attributes=attributes,
+            shared=shared,
             parent=parent,
             links=links,
             start_ns=start_ns,
@@ -67,7 +69,7 @@ class OperationTracer(Tracer):
         )
         if not self._log.v(REPORT_LEVEL):
             return span
-        fields = tuple(attributes.items()) if attributes else ()
+        fields = tuple(pair for part in (*shared, attributes or {}) for pair in part.items())
         trace = SlowTrace(name, start_ns or time.time_ns(), threshold=self._threshold_ns, fields=fields)
         return Operation(span, trace, self._log)
 

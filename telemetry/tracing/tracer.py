@@ -8,11 +8,11 @@ The sampler is the SDK's ParentBased(TraceIdRatioBased) with Go's decision rule.
 from __future__ import annotations
 
 import random
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Token
+from time import time_ns as now_ns
 from typing import Any, Protocol
 
 import msgspec
@@ -32,6 +32,17 @@ ANNOTATION = "tracing.k8s.io/traceparent"
 """The annotation of KEP-5915, by which an object carries the context of its change."""
 
 Attributes = Mapping[str, Any]
+
+
+class Fixed(dict[str, Any]):
+    """Attributes that many spans share and nobody changes: they are cleaned and encoded once, for all of them."""
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, attributes: Attributes) -> None:
+        super().__init__(attributes)
+        self.encoded: tuple[object, bytes] | None = None
+        """Who encoded them, and the bytes."""
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
@@ -72,7 +83,7 @@ class Sink(Protocol):
 class Span:
     """A span nobody records: it only carries its context. The recorded one below has the same methods."""
 
-    __slots__ = ("_log_token", "_token", "context")
+    __slots__ = ("_token", "context")
 
     context: SpanContext
     tentative = False
@@ -122,21 +133,18 @@ class Span:
     def keep(self) -> None:
         """Something points at the span (a child, a header, an annotation): it is tentative no more."""
 
+    @property
+    def trace_ids(self) -> correlation.TraceIds | None:
+        """What log lines show: only spans that somebody can open."""
+        context = self.context
+        return (context.trace_hex, context.span_hex) if context.sampled else None
+
     def __enter__(self) -> Span:
         self._token: Token[Span | None] = active.set(self)
-        self._log_token = correlation.current.set(_log_ids(self.context))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        correlation.current.reset(self._log_token)
         active.reset(self._token)
-
-
-def _log_ids(context: SpanContext) -> tuple[str, str] | None:
-    """What log lines and exemplars show: only spans that somebody can open."""
-    if not context.sampled:
-        return None
-    return context.trace_id.to_bytes(16, "big").hex(), context.span_id.to_bytes(8, "big").hex()  # half format()'s cost
 
 
 class _Off(Span):
@@ -166,7 +174,6 @@ class RecordedSpan(Span):
 
     __slots__ = (
         "_sink",
-        "attributes",
         "dropped_attributes",
         "dropped_events",
         "dropped_links",
@@ -176,8 +183,10 @@ class RecordedSpan(Span):
         "links",
         "message",
         "name",
+        "own",
         "parent",
         "scope",
+        "shared",
         "start_ns",
         "status",
         "tentative",
@@ -190,7 +199,8 @@ class RecordedSpan(Span):
         name: str,
         kind: int,
         start_ns: int,
-        attributes: dict[str, Any],
+        own: dict[str, Any],
+        shared: Sequence[Fixed],
         scope: Scope,
         sink: Sink,
     ) -> None:
@@ -200,7 +210,8 @@ class RecordedSpan(Span):
         self.kind = kind
         self.start_ns = start_ns
         self.end_ns = 0
-        self.attributes = attributes
+        self.own = own
+        self.shared = shared
         self.events: list[Event] | None = None
         self.links: list[Link] | None = None
         self.status = UNSET
@@ -214,15 +225,23 @@ class RecordedSpan(Span):
     def recording(self) -> bool:
         return not self.end_ns
 
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """All attributes together; the exporter takes the shared and the own ones apart."""
+        return {key: value for part in (*self.shared, self.own) for key, value in part.items()}
+
     def set(self, key: str, value: Any) -> None:
         if value is None or self.end_ns:
             return
-        if len(self.attributes) >= ATTRIBUTE_LIMIT and key not in self.attributes:
+        if len(self.own) >= ATTRIBUTE_LIMIT and key not in self.own:
             self.dropped_attributes += 1
         else:
-            self.attributes[key] = value
+            self.own[key] = value
 
     def update(self, attributes: Attributes) -> None:
+        if len(self.own) + len(attributes) <= ATTRIBUTE_LIMIT and not self.end_ns and None not in attributes.values():
+            self.own.update(attributes)
+            return
         for key, value in attributes.items():
             self.set(key, value)
 
@@ -236,7 +255,7 @@ class RecordedSpan(Span):
     def event_at(self, time_ns: int | None, name: str, attributes: Attributes) -> None:
         if self.end_ns:
             return
-        event = Event(time_ns or time.time_ns(), name, attributes)
+        event = Event(time_ns or now_ns(), name, attributes)
         if self.events is None:
             self.events = [event]
         elif len(self.events) < EVENT_LIMIT:
@@ -268,20 +287,20 @@ class RecordedSpan(Span):
     def end(self, end_ns: int | None = None) -> None:
         if self.end_ns:
             return
-        self.end_ns = max(end_ns or time.time_ns(), self.start_ns)
+        end = end_ns or now_ns()
+        self.end_ns = end if end > self.start_ns else self.start_ns
         if not self.tentative:
             self._sink.offer(self)
 
     def discard(self) -> None:
-        self.end_ns = self.end_ns or time.time_ns()
+        self.end_ns = self.end_ns or now_ns()
 
     def keep(self) -> None:
         self.tentative = False
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        correlation.current.reset(self._log_token)
         active.reset(self._token)
-        if isinstance(error, Exception):  # a cancelled task is no failure of what it did
+        if error is not None and isinstance(error, Exception):  # a cancelled task is no failure of what it did
             self.record_exception(error)
             if self.status == UNSET:
                 self.error(f"{type(error).__name__}: {error}")
@@ -329,6 +348,7 @@ class Tracer:
         *,
         kind: int = INTERNAL,
         attributes: Attributes | None = None,
+        shared: Sequence[Fixed] = (),
         parent: SpanContext | None = CURRENT,
         links: Sequence[Link | SpanContext] = (),
         start_ns: int | None = None,
@@ -348,16 +368,11 @@ class Tracer:
         context = self._context(parent, sampled)
         if not context.sampled:
             return Span(context)
-        span = RecordedSpan(
-            context,
-            parent,
-            name,
-            kind,
-            start_ns or time.time_ns(),
-            dict(attributes) if attributes else {},
-            self.scope,
-            sink,
-        )
+        began = start_ns or now_ns()
+        own = dict(attributes) if attributes else {}
+        span = RecordedSpan(context, parent, name, kind, began, own, shared, self.scope, sink)
+        if not (tentative or links):
+            return span
         span.tentative = tentative
         for link in links:
             if isinstance(link, Link):
@@ -418,7 +433,6 @@ def use(context: SpanContext) -> Iterator[None]:
 def leave() -> None:
     """Belong to no span from here on: for tasks that outlive the moment they were started in."""
     active.set(None)
-    correlation.current.set(None)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -42,7 +43,7 @@ def attributes(record: Any) -> dict[str, Any]:
 def test_record() -> None:
     """Body, severity, time, trace, scope and attributes of a record arrive."""
     log, exporter, sent = exporting()
-    token = correlation.current.set(TRACE)
+    token = correlation.current.set(SimpleNamespace(trace_ids=TRACE))
     log.with_name("queue").with_values(node="n1").info(
         "Pod bound", pod=kref("ns", "a"), took=Duration(1_500_000), n=-3, big=2**70, f=1.5, ok=True, none=None,
         tree={"b": [1, "x"]}, raw=b"\x00", password="hunter2",

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,7 +138,7 @@ def test_info_buffer() -> None:
 
 def test_trace_ids() -> None:
     """A record made during a span names it: in JSON always, in text from -v=4 on or by flag."""
-    token = correlation.current.set(("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"))
+    token = correlation.current.set(SimpleNamespace(trace_ids=("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")))
     try:
         lines = {}
         for name, options in {

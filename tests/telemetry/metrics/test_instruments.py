@@ -190,6 +190,20 @@ def test_observations_in_a_sampled_span_leave_an_exemplar(registry: Registry) ->
     assert [exemplar and exemplar.value for exemplar in seconds.exemplars] == [None, 0.7, None, None]
 
 
+def test_busy_buckets_take_a_new_exemplar_now_and_then_and_rare_ones_always(registry: Registry) -> None:
+    """An exemplar costs more than a count; the slow request, which is rare, must never miss its own."""
+    seconds = registry.bind(SECONDS).labels("GET")
+    shown = []
+    with _span(sampled=True):
+        for number in range(100):
+            seconds.observe(0.5 + number / 1000)
+            assert seconds.exemplars is not None and seconds.exemplars[1] is not None
+            shown.append(round((seconds.exemplars[1].value - 0.5) * 1000))
+        seconds.observe(500)
+    assert shown[:64] == list(range(64)) and sorted(set(shown[64:])) == [63, 79, 95]
+    assert seconds.exemplars[-1] is not None and seconds.exemplars[-1].value == 500
+
+
 def test_no_exemplar_outside_a_sampled_span(registry: Registry) -> None:
     """Neither without a span nor in one that is not sampled."""
     requests, seconds = registry.bind(REQUESTS).labels("GET", "200"), registry.bind(SECONDS).labels("GET")

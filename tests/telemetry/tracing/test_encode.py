@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from kubeglass.logging.sanitize import Sanitizer, Secret
 from kubeglass.telemetry.tracing import encode, wire
 from kubeglass.telemetry.tracing.context import SpanContext
-from kubeglass.telemetry.tracing.tracer import Scope, Tracer
+from kubeglass.telemetry.tracing.tracer import Fixed, Scope, Tracer
 
 texts = st.text(st.characters(codec="utf-8"), max_size=200)
 scalars = texts | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.binary()
@@ -135,3 +135,28 @@ def test_field_reader_reads_what_is_written(number: int, payload: bytes) -> None
     """Fields come back in order."""
     data = b"\x08" + wire.varint(number) + wire.field(b"\x12", payload) + b"\x19" + wire.fixed64(number)
     assert list(wire.fields(data)) == [(1, number), (2, payload), (3, number)]
+
+
+def test_shared_attributes_are_encoded_once_and_read_like_any_other() -> None:
+    """Spans of one connection share what they have in common; each encoder cleans it by its own rules."""
+    shared = Fixed({"server.address": "host", "password": "hunter2"})
+    tracer = Tracer(_Drop())
+    open_, clean = encode.Encoder(), encode.Encoder(Sanitizer().pair)
+    for encoder, password in ((open_, "hunter2"), (clean, "[redacted:password]"), (clean, "[redacted:password]")):
+        span = tracer.span("GET", shared=(shared,), attributes={"audit-id": "1", "size": 3, "cached": True})
+        span.end()
+        expected = {"server.address": "host", "password": password, "audit-id": "1", "size": 3, "cached": True}
+        assert pairs(Span.FromString(encoder.span(span))) == expected
+    assert shared.encoded is not None and shared.encoded[0] is clean
+
+
+def test_what_is_remembered_of_a_key_is_bounded_and_exact() -> None:
+    """Texts and numbers that look alike stay apart, however many values a key has had."""
+    encoder, tracer = encode.Encoder(), Tracer(_Drop())
+    for number in range(400):
+        for value in (str(number), number, bool(number % 2), float(number)):
+            span = tracer.span("x", attributes={"key": value})
+            span.end()
+            read = pairs(Span.FromString(encoder.span(span)))["key"]
+            assert read == value and type(read) is type(value)
+    assert len(encoder._known["key"]) <= 129

@@ -137,10 +137,10 @@ def test_ended_and_discarded_spans_stay_as_they_are(tracer, kept) -> None:
 def test_log_correlation(tracer, kept) -> None:
     """Log lines see the ids of the active sampled span, and none for spans nobody can open."""
     with tracer.span("s") as span:
-        assert correlation.current.get() == (span.context.trace_hex, span.context.span_hex)
+        assert correlation.trace_ids() == (span.context.trace_hex, span.context.span_hex)
         with Tracer(kept, fraction=0).span("unsampled", parent=None):
-            assert correlation.current.get() is None
-    assert correlation.current.get() is None
+            assert correlation.trace_ids() is None
+    assert correlation.trace_ids() is None
 
 
 async def test_tasks_inherit(tracer, kept) -> None:
