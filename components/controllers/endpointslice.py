@@ -305,7 +305,8 @@ class EndpointSliceController:
         self._totals()
 
     def _totals(self) -> None:
-        self._metrics.endpoint_slice_controller_num_endpoint_slices.set(len(self._slices.list()))
+        managed = sum(bool(_service_key(found)) for found in self._slices.list())
+        self._metrics.endpoint_slice_controller_num_endpoint_slices.set(managed)
         self._metrics.endpoint_slice_controller_desired_endpoint_slices.set(sum(s for s, _ in self._counts.values()))
         self._metrics.endpoint_slice_controller_endpoints_desired.set(sum(e for _, e in self._counts.values()))
         wishes = Counter(service.spec.traffic_distribution for service in self._services.list())

@@ -13,10 +13,19 @@ from typing import Any
 
 from kubeglass.components.scheduler.framework import Code
 from kubeglass.components.scheduler.hints import Hint, Occurrence, hint_of
-from kubeglass.components.scheduler.metrics import CacheMetrics, PluginMetrics, QueueMetrics
+from kubeglass.components.scheduler.metrics import (
+    CACHE_SIZE,
+    PENDING_PODS,
+    PRESENT_ROWS,
+    UNSCHEDULABLE_PODS,
+    PluginMetrics,
+    QueueMetrics,
+)
 from kubeglass.components.scheduler.queue import SchedulingQueue
 from kubeglass.components.scheduler.snapshot import PodInfo, Snapshot
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.metrics.families import Sample
+from kubeglass.telemetry.metrics.registry import Registry
 
 _PLUGIN_SAMPLING = 0.1
 
@@ -103,30 +112,26 @@ def measured_hint(plugin: Any, metrics: QueueMetrics) -> Hint:
     return asked
 
 
-class Gauges:
-    """What is waiting and what is known, stated once per turn of the loop."""
+class Present:
+    """What is waiting and what is known, stated when somebody asks."""
 
-    def __init__(
-        self, queue: SchedulingQueue, snapshot: Snapshot, metrics: QueueMetrics, cache: CacheMetrics, profile: str
-    ) -> None:
+    def __init__(self, registry: Registry, queue: SchedulingQueue, snapshot: Snapshot, profile: str) -> None:
         self._queue = queue
         self._snapshot = snapshot
-        self._metrics = metrics
-        self._cache = cache
         self._profile = profile
         self._plugins: set[str] = set()
+        registry.collect(PRESENT_ROWS, self._samples)
 
-    def update(self) -> None:
-        """State the present."""
+    def _samples(self) -> Iterator[Sample]:
         for queue, count in self._queue.pending().items():
-            self._metrics.pending_pods.labels(queue).set(count)
+            yield PENDING_PODS, (queue,), count
         rejections = self._queue.rejections()
-        self._plugins |= rejections.keys()
+        self._plugins |= rejections.keys()  # one that rejects nobody any more is shown as 0
         for plugin in self._plugins:
-            self._metrics.unschedulable_pods.labels(plugin, self._profile).set(rejections[plugin])
-        self._cache.cache_size.labels("nodes").set(len(self._snapshot.nodes))
-        self._cache.cache_size.labels("pods").set(self._snapshot.pod_count)
-        self._cache.cache_size.labels("assumed_pods").set(self._snapshot.assumed_count)
+            yield UNSCHEDULABLE_PODS, (plugin, self._profile), rejections[plugin]
+        yield CACHE_SIZE, ("nodes",), len(self._snapshot.nodes)
+        yield CACHE_SIZE, ("pods",), self._snapshot.pod_count
+        yield CACHE_SIZE, ("assumed_pods",), self._snapshot.assumed_count
 
 
 def _ignore(code: Code) -> None:

@@ -134,9 +134,7 @@ class QueueMetrics:
     """Moved as Pods enter and leave the queues."""
 
     def __init__(self, registry: Registry) -> None:
-        self.pending_pods = registry.bind(PENDING_PODS)
         self.queue_incoming_pods_total = registry.bind(QUEUE_INCOMING_PODS_TOTAL)
-        self.unschedulable_pods = registry.bind(UNSCHEDULABLE_PODS)
         self.event_handling_duration_seconds = registry.bind(EVENT_HANDLING_DURATION_SECONDS)
         self.queueing_hint_execution_duration_seconds = registry.bind(QUEUEING_HINT_EXECUTION_DURATION_SECONDS)
 
@@ -158,15 +156,8 @@ class PreemptionMetrics:
 
 
 CACHE_SIZE: Final = Gauge("scheduler_cache_size", "Nodes, Pods and assumed Pods in the cache.", ("type",))
-
-
-class CacheMetrics:
-    """Set from the scheduler cache every second."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.cache_size = registry.bind(CACHE_SIZE)
-
-
+PRESENT_ROWS: Final = (PENDING_PODS, UNSCHEDULABLE_PODS, CACHE_SIZE)
+"""Collected at scrape time from the queue and the cache."""
 ASYNC_API_CALL_EXECUTION_TOTAL: Final = Counter(
     "scheduler_async_api_call_execution_total", "API calls sent, by type and result.", ("call_type", "result")
 )

@@ -34,11 +34,10 @@ from kubeglass.components.scheduler.framework import (
     Status,
     error,
 )
-from kubeglass.components.scheduler.instruments import CountedQueue, Gauges, Measured, measured_hint
+from kubeglass.components.scheduler.instruments import CountedQueue, Measured, Present, measured_hint
 from kubeglass.components.scheduler.metrics import (
     ApiCallMetrics,
     AttemptMetrics,
-    CacheMetrics,
     PreemptionMetrics,
     QueueMetrics,
 )
@@ -93,9 +92,7 @@ class Scheduler:
             CountedQueue(queue_metrics),
             {entry.plugin.name: measured_hint(entry.plugin, queue_metrics) for entry in plugins},
         )
-        self._gauges = Gauges(
-            self._queue, self._snapshot, queue_metrics, CacheMetrics(telemetry.metrics), DEFAULT_SCHEDULER_NAME
-        )
+        Present(telemetry.metrics, self._queue, self._snapshot, DEFAULT_SCHEDULER_NAME)
         self._telling: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
         feed = Feed(self._snapshot, self._queue, self._nominator, queue_metrics, DEFAULT_SCHEDULER_NAME, self._news.set)
@@ -135,7 +132,6 @@ class Scheduler:
             self._news.clear()
             wake_at = self._queue.flush(clock.now())
             queued = self._queue.pop(clock.now())
-            self._gauges.update()
             if queued is None:
                 await self._wait(wake_at)
                 continue
