@@ -61,6 +61,8 @@ def generate(pod: Pod, observed: Observed, known: Knowledge, now: float) -> Wire
     }
     if known.failed:
         status["reason"], status["message"] = known.failed
+        if not observed.sandboxes:  # refused before anything was made for it
+            init, status["containerStatuses"] = [], []
     if init:
         status["initContainerStatuses"] = init
     sandbox = observed.ready_sandbox

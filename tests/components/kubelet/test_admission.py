@@ -59,5 +59,6 @@ async def test_a_refused_pod_fails(node, api):
         assert status["message"].startswith(
             "Pod was rejected: Node didn't have enough resource: cpu, requested: 4000000, used: 0, capacity: "
         )
+        assert not status["containerStatuses"], "kubectl shows the reason only where no container waits"
         await api.until(lambda: api.events("OutOfcpu"))
         assert not await kubelet.runtime.list_pod_sandboxes()
