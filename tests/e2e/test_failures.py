@@ -72,6 +72,22 @@ def test_one_component_killed(running, component):
     all_ready(running)
 
 
+def test_a_new_kubelet_adopts_what_runs(running):
+    """Containers do not notice that their kubelet was killed: same processes, same ids, no restart."""
+    name = lambda pod: pod["metadata"]["name"]  # noqa: E731
+    before = {name(pod): pod["status"]["containerStatuses"][0] for pod in all_ready(running)}
+    for node in ("node-1", "node-2"):
+        os.kill(running.pid(f"kubelet/{node}"), signal.SIGKILL)
+    running.kubeglass("up", "--detach")
+    after = {name(pod): pod["status"]["containerStatuses"][0] for pod in all_ready(running)}
+    assert {key: status["containerID"] for key, status in after.items()} == {
+        key: status["containerID"] for key, status in before.items()
+    }
+    assert {status["restartCount"] for status in after.values()} == {
+        status["restartCount"] for status in before.values()
+    }
+
+
 def test_everything_killed(running):
     """After kill -9 of every component at once, `up` loses nothing that was acknowledged."""
     written = [f"burst-{number}" for number in range(20)]
