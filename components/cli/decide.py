@@ -59,9 +59,24 @@ def _free_slot() -> int:
             (addresses.dns_service_ip, host_port(53)),
             (addresses.node_ip(1), 10250),
         )
-        if all(_bindable(address, port) for address, port in held):
+        if all(_bindable(address, port) for address, port in held) and _reserve(f"kubeglass-slot-{slot}"):
             return slot
     raise CommandError(f"all {SLOTS} loopback address slots are in use; stop a cluster with `kubeglass down`")
+
+
+def _reserve(name: str) -> bool:
+    """Keep a slot from other commands for as long as this one lives: its cluster listens there only in a while.
+
+    The name belongs to the kernel, which forgets it with the process; components close what they inherit.
+    """
+    holder = socket.socket(socket.AF_UNIX)
+    try:
+        holder.bind(f"\0{name}")
+    except OSError:
+        holder.close()
+        return False
+    holder.detach()
+    return True
 
 
 def _free_ports() -> Ports:
