@@ -23,7 +23,6 @@ from kubeglass.components.apiserver.flowcontrol.demand import Integrator
 from kubeglass.components.apiserver.flowcontrol.seats import (
     MILLISECOND,
     WorkEstimate,
-    half_away,
     ns_per_seat,
     seats_for,
 )
@@ -307,8 +306,9 @@ class QueueSet:
             queue.executing.remove(request)
             duration = max(now - request.start_ns, 0)
             queue.next_dispatch_r -= seats_for(request.initial_seats, SERVICE_NS - duration)
-            queue.bound()
-            if not queue.active:
+            if queue.waiting:
+                queue.bound()
+            elif not queue.executing:
                 self._active -= 1
         if request.additional_latency_ns > 0:
             request.state = State.LINGERING
@@ -354,8 +354,10 @@ class QueueSet:
         if elapsed <= 0:
             return
         self._now = now
-        if self._active:
-            self.r += half_away(self.rate() * elapsed / 10)
+        active = self._active
+        if active:
+            rate = min(self.limit, self.seats_in_use + self.waiting_seats) / active
+            self.r += int(rate * elapsed / 10 + 0.5)
             if self.r >= HIGH_R:
                 self._take_off_epoch()
 
@@ -393,9 +395,6 @@ class QueueSet:
     def _settle(self, now: int) -> None:
         while self.waiting and self.seats_in_use < self.limit and self._dispatch_one():
             pass
-        self._observe(now)
-
-    def _observe(self, now: int) -> None:
         self.demand.set(self.seats_in_use + self.waiting_seats, now)
         if self.on_change is not None:
             self.on_change(self, now)
@@ -421,7 +420,8 @@ class QueueSet:
         queue.seats_in_use += request.max_seats
         queue.executing.add(request)
         queue.next_dispatch_r += request.total_work
-        queue.bound()
+        if queue.waiting:
+            queue.bound()
         self._start(request)
 
     def _select(self) -> Queue:
@@ -479,9 +479,11 @@ class QueueSet:
         request.state = State.DONE
         self.seats_in_use -= request.max_seats
         request.flow.executing_seats -= request.max_seats
-        if request.queue is not None:
-            request.queue.seats_in_use -= request.max_seats
-            self._drop_if_surplus(request.queue)
+        queue = request.queue
+        if queue is not None:
+            queue.seats_in_use -= request.max_seats
+            if queue.index >= self.config.queues:
+                self._drop_if_surplus(queue)
 
     def _drop_if_surplus(self, queue: Queue) -> None:
         if queue.index < self.config.queues or queue.active or queue.seats_in_use:

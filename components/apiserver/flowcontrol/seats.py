@@ -36,9 +36,10 @@ def half_away(value: float) -> int:
     return math.floor(value + 0.5) if value >= 0 else math.ceil(value - 0.5)
 
 
-def seats_for(seats: float, duration_ns: int) -> int:
-    """The work of holding `seats` for a duration, in units of 1e-8 seat-seconds."""
-    return half_away(seats * duration_ns / 10)
+def seats_for(seats: int, duration_ns: int) -> int:
+    """The work of holding `seats` for a duration (negative: given back), in units of 1e-8 seat-seconds."""
+    work = seats * duration_ns
+    return (work + 5) // 10 if work >= 0 else -((5 - work) // 10)
 
 
 def ns_per_seat(work: int, seats: int) -> int:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -209,6 +210,53 @@ async def test_dangling_conditions_are_applied() -> None:
         assert found["reason"] == "Found"
     telemetry.log.flush()
     assert [line for line in log.getvalue().splitlines() if line[:1] in "EW"] == []
+
+
+async def test_a_request_says_what_flow_control_did(tmp_path: Path) -> None:
+    """Response headers, the access log line, the audit event of one that had to wait, and the metrics agree."""
+    log = io.StringIO()
+    telemetry = replace(quiet_telemetry(), log=logging_setup.build(LoggingOptions(verbosity=3), stream=log))
+    policy, events = tmp_path / "policy.yaml", tmp_path / "audit.log"
+    policy.write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata, users: [alice]}]\n")
+    options = Options(audit_policy_file=str(policy), audit_log_path=str(events), authorization_mode=("AlwaysAllow",))
+    async with serving(options=options, telemetry=telemetry) as api:
+        queuing = {"queues": 1, "handSize": 1, "queueLengthLimit": 50}
+        level = _level("v1", "narrow", nominalConcurrencyShares=1, borrowingLimitPercent=0)
+        level["spec"]["limited"]["limitResponse"] = {"type": "Queue", "queuing": queuing}
+        assert (await api("POST", f"{GROUP}/v1/prioritylevelconfigurations", level)).status == 201
+        created = await api("POST", f"{GROUP}/v1/flowschemas", _schema("people", "narrow", "alice"))
+        assert created.status == 201
+        for index in range(12):
+            body = {"metadata": {"name": f"large-{index}"}, "data": {"text": "x" * 900_000}}
+            assert (await api("POST", "/api/v1/namespaces/default/configmaps", body)).status == 201
+
+        async def in_force() -> bool:
+            page = await api("GET", "/debug/api_priority_and_fairness/dump_priority_levels?format=json")
+            return "narrow" in {row["name"] for row in page.json}
+
+        await _until(in_force, "the level is in force")
+        alice = Api(api.server, api.session, api.server.access("alice", ["people"]))
+        path = "/api/v1/namespaces/default/configmaps"
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(alice("GET", path)) for _ in range(8)]
+        answers = [task.result() for task in asked]
+        schema = (await api("GET", f"{GROUP}/v1/flowschemas/people")).json["metadata"]["uid"]
+        uid = (await api("GET", f"{GROUP}/v1/prioritylevelconfigurations/narrow")).json["metadata"]["uid"]
+        for answer in answers:
+            assert answer.headers["X-Kubernetes-PF-FlowSchema-UID"] == schema
+            assert answer.headers["X-Kubernetes-PF-PriorityLevel-UID"] == uid
+        labels = {"priority_level": "narrow", "flow_schema": "people"}
+        registry = api.server.telemetry.metrics
+        assert registry.value("apiserver_flowcontrol_dispatched_requests_total", **labels) == 8
+    telemetry.log.flush()
+    lines = [line for line in log.getvalue().splitlines() if '"HTTP"' in line and f'URI="{path}"' in line]
+    (line, *_) = [line for line in lines if 'verb="LIST"' in line]
+    keys = ("apf_pl=", "apf_fs=", "apf_iseats=", "apf_fseats=", "apf_additionalLatency=", "apf_execution_time=")
+    assert [key for key in keys if key in line] == list(keys)
+    assert 'apf_pl="narrow" apf_fs="people"' in line
+    audited = [msgspec.json.decode(event) for event in events.read_bytes().splitlines()]
+    waits = [event.get("annotations", {}).get("apiserver.latency.k8s.io/apf-queue-wait") for event in audited]
+    assert any(waits)
 
 
 async def test_a_slow_reader_holds_its_seats() -> None:
