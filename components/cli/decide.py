@@ -54,12 +54,14 @@ def _free_slot() -> int:
     """A loopback slot nobody serves from: each cluster's proxies hold the kubernetes Service's address."""
     for slot in range(1, SLOTS):
         addresses = AddressPlan(slot)
-        held = (
-            (addresses.kubernetes_service_ip, host_port(443)),
-            (addresses.dns_service_ip, host_port(53)),
-            (addresses.node_ip(1), 10250),
+        dns = (addresses.dns_service_ip, host_port(53))
+        free = (
+            _bindable(addresses.kubernetes_service_ip, host_port(443))
+            and _bindable(*dns)
+            and _bindable(*dns, socket.SOCK_DGRAM)
+            and _bindable(addresses.node_ip(1), 10250)
         )
-        if all(_bindable(address, port) for address, port in held) and _reserve(f"kubeglass-slot-{slot}"):
+        if free and _reserve(f"kubeglass-slot-{slot}"):
             return slot
     raise CommandError(f"all {SLOTS} loopback address slots are in use; stop a cluster with `kubeglass down`")
 
@@ -92,9 +94,10 @@ def _free_ports() -> Ports:
             listener.close()
 
 
-def _bindable(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _bindable(address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
+    with socket.socket(type=kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError:
