@@ -33,6 +33,7 @@ from kubeglass.components.kubelet.status_manager import StatusManager
 from kubeglass.components.kubelet.termination import Terminator
 from kubeglass.components.kubelet.volumes import VolumeError, VolumeManager
 from kubeglass.components.machinery import clock
+from kubeglass.components.machinery.settling import settled
 from kubeglass.logging.goduration import duration_text
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.tracing.causality import Causes, Reaction
@@ -219,10 +220,8 @@ class PodWorker:
                 )
 
     def _span(self, name: str, update_type: str = "") -> Any:
-        meta, status = self.pod.metadata, self.pod.status
-        ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions)
-        settled = ready and status.observed_generation == meta.generation
-        reaction = self._parts.causes.react(meta, now=self._parts.now(), settled=settled)
+        meta = self.pod.metadata
+        reaction = self._parts.causes.react(meta, now=self._parts.now(), settled=settled(self.pod))
         attributes = {
             "k8s.pod.uid": meta.uid,
             "k8s.pod": f"{meta.namespace}/{meta.name}",

@@ -94,13 +94,20 @@ class MeasuredBackend:
         group, resource = resource_of(key)
         metrics = self._metrics
         started = time.perf_counter()
+        refused: Exception | None = None
         try:
             if span_name and self._tracer.enabled:
                 attributes = {"key": key, "group": group, "resource": resource}
-                with self._tracer.span(f"{span_name} {self.name}", attributes=attributes):
-                    yield
+                with self._tracer.span(f"{span_name} {self.name}", attributes=attributes) as span:
+                    try:
+                        yield
+                    except (KeyExists, RevisionConflict) as error:
+                        span.event("Txn call failed", err=type(error).__name__)
+                        refused = error
             else:
                 yield
+            if refused is not None:
+                raise refused
         except (KeyExists, RevisionConflict):
             raise  # the store answered: a transaction whose condition does not hold is no failure
         except Exception:
