@@ -63,6 +63,9 @@ _ACTIONS = {
     "deletecollection": "deletecollection",
 }  # fmt: skip
 
+_PROTOBUF_V2 = "com.github.proto-openapi.spec.v2"
+_PROTOBUF_CONTENT_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+
 
 class OpenApi:
     """Handlers of the OpenAPI paths."""
@@ -73,7 +76,10 @@ class OpenApi:
         served.on_change(self._documents.clear)
 
     async def v2(self, request: Request) -> Response:
-        """/openapi/v2: one document of everything."""
+        """/openapi/v2: one document of everything. As protobuf, which kubectl asks for before it validates a List on
+        its own side, it has no definitions: clients then skip what they do not find and leave it to the server."""
+        if _PROTOBUF_V2 in request.headers.get("Accept", ""):
+            return Response(200, _protobuf_document(), _PROTOBUF_CONTENT_TYPE, {"Vary": "Accept-Encoding, Accept"})
         return _answer(request, *self._document("v2", self._build_v2))
 
     async def v3(self, request: Request) -> Response:
@@ -324,3 +330,13 @@ def _answer(request: Request, etag: str, body: bytes) -> Response:
     if request.headers.get("If-None-Match", "").strip('"') == etag:
         return Response(304, b"", headers=headers)
     return Response(200, body, headers=headers)
+
+
+def _protobuf_document() -> bytes:
+    """An openapi.v2.Document with its head only: swagger (1), info (2) with title (1) and version (2)."""
+    info = _text_field(1, "Kubernetes") + _text_field(2, GIT_VERSION)
+    return _text_field(1, "2.0") + bytes((2 << 3 | 2, len(info))) + info
+
+
+def _text_field(number: int, text: str) -> bytes:
+    return bytes((number << 3 | 2, len(text))) + text.encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -106,6 +107,16 @@ async def test_what_is_applied_again_is_unchanged(kubectl: Kubectl) -> None:
             assert await kubectl("get", "-f", str(manifest), "-o", "yaml") == before, manifest.name
             if not way:
                 assert all(line.endswith(" unchanged") for line in said.splitlines()), f"{manifest.name}: {said}"
+
+
+async def test_a_list_of_objects_is_applied(kubectl: Kubectl) -> None:
+    """A manifest of kind List, which kubectl validates on its own side, creates what it holds."""
+    items = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}} for name in ("a", "b")
+    ]
+    manifest = kubectl.folder / "list.json"
+    manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    assert await kubectl("apply", "-f", str(manifest)) == "configmap/a created\nconfigmap/b created\n"
 
 
 async def test_tables_have_upstreams_columns(kubectl: Kubectl) -> None:
