@@ -24,11 +24,11 @@ def test_logging_shadows_nothing():
 
 
 def test_the_package_is_four_links():
-    """The import package holds nothing but its entry and relative links to the four folders."""
+    """The import package holds its two entries (command line, pytest plugin) and relative links to the four folders."""
     package = ROOT / "src" / "kubeglass"
     links = {link.name: link.readlink().as_posix() for link in package.iterdir() if link.is_symlink()}
     assert links == {name: f"../../{name}" for name in PRODUCT}
-    assert {file.name for file in package.glob("*.py")} == {"__init__.py", "__main__.py"}
+    assert {file.name for file in package.glob("*.py")} == {"__init__.py", "__main__.py", "testing.py"}
 
 
 @pytest.mark.parametrize("file", product_files(), ids=lambda file: str(file.relative_to(ROOT)))

@@ -190,12 +190,12 @@ def bench(data: DataDir, plan: Plan, documents: Mapping[str, Mapping[str, Any]],
     with tempfile.TemporaryDirectory(prefix="kubeglass-prove-") as temporary:
         folder = Path(temporary)
         fast = {name: prove_rules.accelerated(content, speed, SCRAPE_SECONDS) for name, content in documents.items()}
-        querier = Querier(_free_port())
+        querier = Querier(free_port())
         _write_configuration(folder, data, plan, fast, querier)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(_command(program, folder, querier), stdout=log, stderr=log)
         try:
-            _await_start(querier, process, folder)
+            await_start(querier, process, folder)
             alerts = {alert.name: alert for content in fast.values() for alert in prove_rules.alerts(content)}
             yield Bench(querier, Saboteur(data, plan), alerts)
         finally:
@@ -227,7 +227,7 @@ def _write_configuration(folder: Path, data: DataDir, plan: Plan, rules: Mapping
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration(plan, data, monitoring), sort_keys=False))
 
 
-def _await_start(querier: Querier, process: subprocess.Popen[bytes], folder: Path) -> None:
+def await_start(querier: Querier, process: subprocess.Popen[bytes], folder: Path) -> None:
     """Until Prometheus answers and has scraped every target. Raises CommandError."""
     deadline = time.monotonic() + _START_SECONDS
     while not (querier.ready() and querier.targets_are_up() and querier.last_evaluation()):
@@ -239,7 +239,7 @@ def _await_start(querier: Querier, process: subprocess.Popen[bytes], folder: Pat
         time.sleep(_POLL_SECONDS)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
