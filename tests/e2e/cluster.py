@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -159,7 +160,7 @@ def cluster(*up: str, unprivileged: bool = False) -> Iterator[Cluster]:
 
 
 def leftovers(data: Path) -> list[str]:
-    """Processes and mounts that still refer to a data dir."""
+    """Processes, mounts and control groups that still refer to a data dir."""
     found = []
     for process in Path("/proc").iterdir():
         if not process.name.isdecimal() or int(process.name) == os.getpid():
@@ -171,4 +172,6 @@ def leftovers(data: Path) -> list[str]:
         if str(data).encode() in words:
             found.append(f"process {process.name}: {words[:200]!r}")
     mounts = Path("/proc/self/mounts").read_text().splitlines()
-    return found + [f"mount {line}" for line in mounts if str(data) in line]
+    found += [f"mount {line}" for line in mounts if str(data) in line]
+    names = [hashlib.sha256(str(node / "sandboxes").encode()).hexdigest()[:12] for node in data.glob("nodes/*")]
+    return found + [f"group {group}" for name in names for group in Path("/sys/fs/cgroup").glob(f"**/kubeglass/{name}")]
