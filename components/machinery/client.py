@@ -18,6 +18,7 @@ import msgspec
 from kubeglass import GIT_VERSION
 from kubeglass.components.api.errors import ApiError, from_status
 from kubeglass.components.api.kinds import Kind
+from kubeglass.components.api.semantics import about
 from kubeglass.components.machinery.access import Access
 from kubeglass.components.machinery.clientlog import WireLog
 from kubeglass.components.machinery.ratelimit import TokenBucket
@@ -96,7 +97,8 @@ class Client:
 
     async def get(self, kind: Kind, name: str, namespace: str = "", subresource: str = "") -> Object:
         """One object. Raises NotFound."""
-        return _object(await self._send("GET", kind.path(namespace, name, subresource)))
+        path = kind.path(namespace, name, subresource)
+        return _object(await self._send("GET", path, about=about(kind, namespace, name)))
 
     async def list(
         self,
@@ -117,7 +119,8 @@ class Client:
             "continue": continue_,
             "resourceVersion": resource_version,
         }
-        body = _object(await self._send("GET", kind.path(namespace) + _query(query)))
+        path = kind.path(namespace) + _query(query)
+        body = _object(await self._send("GET", path, about=about(kind, namespace)))
         meta = body.get("metadata") or {}
         return ObjectList(
             items=body.get("items") or [],
@@ -131,19 +134,21 @@ class Client:
     ) -> Object:
         """Create an object. Raises AlreadyExists, Invalid, Forbidden."""
         path = kind.path(namespace) + _query({"fieldManager": field_manager})
-        return _object(await self._send("POST", path, _encode(obj)))
+        name = (obj.get("metadata") or {}).get("name", "")
+        return _object(await self._send("POST", path, _encode(obj), about=about(kind, namespace, name)))
 
     async def create_subresource(
         self, kind: Kind, name: str, namespace: str, subresource: str, body: Mapping[str, Any]
     ) -> Object:
         """POST to a subresource: binding, eviction, token."""
-        return _object(await self._send("POST", kind.path(namespace, name, subresource), _encode(body)))
+        path = kind.path(namespace, name, subresource)
+        return _object(await self._send("POST", path, _encode(body), about=about(kind, namespace, name)))
 
     async def update(self, kind: Kind, obj: Mapping[str, Any], subresource: str = "") -> Object:
         """Replace an object. Raises Conflict when its resourceVersion is not the newest."""
-        meta = obj["metadata"]
-        path = kind.path(meta.get("namespace", ""), meta["name"], subresource)
-        return _object(await self._send("PUT", path, _encode(obj)))
+        namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        path = kind.path(namespace, name, subresource)
+        return _object(await self._send("PUT", path, _encode(obj), about=about(kind, namespace, name)))
 
     async def patch(
         self,
@@ -161,7 +166,7 @@ class Client:
         query = _query({"fieldManager": field_manager, "force": "true" if force else ""})
         path = kind.path(namespace, name, subresource) + query
         headers = {"Content-Type": _PATCH_CONTENT_TYPES[patch_type]}
-        return _object(await self._send("PATCH", path, _encode(patch), headers))
+        return _object(await self._send("PATCH", path, _encode(patch), headers, about(kind, namespace, name)))
 
     async def delete(
         self,
@@ -183,7 +188,8 @@ class Client:
         preconditions = {key: value for key, value in (("uid", uid), ("resourceVersion", resource_version)) if value}
         if preconditions:
             options["preconditions"] = preconditions
-        return _object(await self._send("DELETE", kind.path(namespace, name), _encode(options)))
+        path = kind.path(namespace, name)
+        return _object(await self._send("DELETE", path, _encode(options), about=about(kind, namespace, name)))
 
     async def watch(
         self,
@@ -252,7 +258,12 @@ class Client:
         return _OpenStream(self._transport, method, path, self._headers, self._wire)
 
     async def _send(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request, repeated while the server says when to come back (429 or 5xx with Retry-After)."""
         sent = {**self._headers, **headers} if headers else dict(self._headers)
@@ -260,7 +271,7 @@ class Client:
             sent["Content-Type"] = "application/json"
         started = time.monotonic()
         for attempt in range(_MAX_RETRIES + 1):
-            reply = await self._send_once(method, path, body, sent, attempt)
+            reply = await self._send_once(method, path, body, sent, attempt, about)
             retry_after = _retry_after_seconds(reply)
             if retry_after is None or attempt == _MAX_RETRIES:
                 break
@@ -271,10 +282,16 @@ class Client:
         return reply
 
     async def _send_once(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], attempt: int
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        attempt: int,
+        about: Mapping[str, str] | None,
     ) -> Reply:
         await self._throttle(method, path)
-        with self._tracer.span(f"HTTP {method}", kind=CLIENT) as span:
+        with self._tracer.span(f"HTTP {method}", kind=CLIENT, attributes=about) as span:
             inject(headers)
             started = self._wire.sending(method, path, body, headers)
             try:

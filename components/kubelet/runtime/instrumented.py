@@ -6,9 +6,11 @@ Spans are named as CRI's (runtime.v1.RuntimeService/RunPodSandbox), metrics by k
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from kubeglass.components.api import semantics
+from kubeglass.components.api.kinds import POD
 from kubeglass.components.kubelet.metrics import RuntimeMetrics
 from kubeglass.components.kubelet.runtime.runtime import (
     Container,
@@ -37,13 +39,16 @@ class InstrumentedRuntime:
         self._metrics = RuntimeMetrics(telemetry.metrics)
 
     @contextmanager
-    def _operation(self, operation: str, method: str, *, traced: bool = True) -> Iterator[None]:
+    def _operation(
+        self, operation: str, method: str, about: Mapping[str, str] = {}, *, traced: bool = True
+    ) -> Iterator[None]:
         service = "ImageService" if method.endswith(("Image", "Images", "ImageStatus")) else "RuntimeService"
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
             if traced:
                 attributes = {"rpc.system": "grpc", "rpc.service": f"runtime.v1.{service}", "rpc.method": method}
+                attributes |= about
                 with self._tracer.span(f"runtime.v1.{service}/{method}", kind=CLIENT, attributes=attributes):
                     yield
             else:
@@ -65,7 +70,8 @@ class InstrumentedRuntime:
     async def run_pod_sandbox(self, config: SandboxConfig, ip: str) -> str:
         started = asyncio.get_running_loop().time()
         try:
-            with self._operation("run_podsandbox", "RunPodSandbox"):
+            about = semantics.about(POD, config.pod_namespace, config.pod_name, config.pod_uid)
+            with self._operation("run_podsandbox", "RunPodSandbox", about):
                 return await self._inner.run_pod_sandbox(config, ip)
         except Exception:
             self._metrics.run_podsandbox_errors_total.labels("").inc()
@@ -87,19 +93,20 @@ class InstrumentedRuntime:
             return await self._inner.list_pod_sandboxes()
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
-        with self._operation("create_container", "CreateContainer"):
+        about = {"k8s.container.name": config.name, "container.image.name": config.image}
+        with self._operation("create_container", "CreateContainer", about):
             return await self._inner.create_container(sandbox_id, config)
 
     async def start_container(self, container_id: str) -> None:
-        with self._operation("start_container", "StartContainer"):
+        with self._operation("start_container", "StartContainer", {"container.id": container_id}):
             await self._inner.start_container(container_id)
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
-        with self._operation("stop_container", "StopContainer"):
+        with self._operation("stop_container", "StopContainer", {"container.id": container_id}):
             await self._inner.stop_container(container_id, grace_seconds)
 
     async def remove_container(self, container_id: str) -> None:
-        with self._operation("remove_container", "RemoveContainer"):
+        with self._operation("remove_container", "RemoveContainer", {"container.id": container_id}):
             await self._inner.remove_container(container_id)
 
     async def list_containers(self) -> Sequence[Container]:
@@ -131,11 +138,11 @@ class InstrumentedRuntime:
             return await self._inner.list_container_stats()
 
     async def image_status(self, image: str) -> Image | None:
-        with self._operation("image_status", "ImageStatus"):
+        with self._operation("image_status", "ImageStatus", {"container.image.name": image}):
             return await self._inner.image_status(image)
 
     async def pull_image(self, image: str) -> Image:
-        with self._operation("pull_image", "PullImage"):
+        with self._operation("pull_image", "PullImage", {"container.image.name": image}):
             return await self._inner.pull_image(image)
 
     async def list_images(self) -> Sequence[Image]:
