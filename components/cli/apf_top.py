@@ -111,7 +111,12 @@ def _rate(rate: float | None) -> str:
 
 def talker_table(loudest: Mapping[str, Sequence[Mapping[str, Any]]], count: int) -> Table:
     """The heaviest users of all levels, with what they last did."""
-    table = Table(title="talkers (last half to full minute, the heaviest of late first)", title_justify="left", box=None, header_style="bold")
+    table = Table(
+        title="talkers (last half to full minute, the heaviest of late first)",
+        title_justify="left",
+        box=None,
+        header_style="bold",
+    )
     for column in ("USER", "LEVEL", "SCHEMA"):
         table.add_column(column, no_wrap=True)
     for column in ("SEAT·s", "WAIT", "REQUESTS", "QUEUED", "REJECTED"):

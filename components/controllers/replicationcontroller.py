@@ -8,7 +8,6 @@ from kubeglass.components.api.kinds import REPLICATION_CONTROLLER
 from kubeglass.components.api.objects import LabelSelector, ReplicaSetStatus, decode, encode
 from kubeglass.components.controllers.replicaset import ReplicaSetController, Workload
 from kubeglass.components.controllers.views import ReplicaSet, ReplicaSetSpec, ReplicationController
-from kubeglass.components.machinery.informer import key_of
 
 
 def as_replica_set(found: ReplicationController) -> ReplicaSet:

@@ -1,4 +1,4 @@
-"""Alerts proven on a live cluster: the fault really happens, a real Prometheus sees it, the alert fires and resolves."""
+"""Alerts proven on a live cluster: a fault really happens, a real Prometheus sees it, the alert fires and resolves."""
 
 from __future__ import annotations
 

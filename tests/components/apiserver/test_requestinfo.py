@@ -6,8 +6,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from kubeglass.components.apiserver.requestspan import span_name
 from kubeglass.components.apiserver.requestinfo import BadPath, parse
+from kubeglass.components.apiserver.requestspan import span_name
 
 ROWS = [
     # method, url, verb, group, version, namespace, resource, subresource, name

@@ -9,12 +9,12 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from tests.components.apiserver.conftest import Answer, Api
 
 from kubeglass.components.apiserver.options import Options
 from kubeglass.components.apiserver.testing import quiet_telemetry, running
 from kubeglass.telemetry.tracing.context import SpanContext, format_traceparent, parse_traceparent
 from kubeglass.telemetry.tracing.tracer import ANNOTATION, ERROR, SERVER, UNSET, RecordedSpan, Tracer
-from tests.components.apiserver.conftest import Answer, Api
 
 CALLER = SpanContext(0xA11CE, 0xB0B)
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"

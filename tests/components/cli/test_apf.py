@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Rejected
 from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
+from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Rejected
 from kubeglass.components.apiserver.flowcontrol.dumps import Dumps
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
 from kubeglass.components.apiserver.flowcontrol.recorder import Caller
