@@ -133,11 +133,9 @@ LONGRUNNING_REQUESTS: Final = Gauge(
 
 
 class LoadMetrics:
-    """Set once per second to the peak of that second; long-running requests by their start and end."""
+    """Moved by the start and the end of a long-running request; the two above are flow control's to set."""
 
     def __init__(self, registry: Registry) -> None:
-        self.current_inflight_requests = registry.bind(CURRENT_INFLIGHT_REQUESTS)
-        self.current_inqueue_requests = registry.bind(CURRENT_INQUEUE_REQUESTS)
         self.longrunning_requests = registry.bind(LONGRUNNING_REQUESTS)
 
 

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from tests.e2e.cluster import Cluster, cluster, eventually, ready_pods
 from tests.telemetry.metrics import lint, surface
+from tests.telemetry.metrics.moments import Moments
 from tests.telemetry.metrics.surface import Upstream
 
 DATA = Path(__file__).with_name("data")
@@ -270,3 +271,49 @@ def test_a_write_moves_its_metrics(lived: Cluster) -> None:
     before = count()
     lived.kubectl("create", "configmap", "moves-metrics", "--from-literal=a=b")
     eventually(lambda: count() == before + 1, "the create to be counted")
+
+
+CHANGE = """
+kubeproxy_sync_proxy_rules_service_changes_total                                                    +
+kubeproxy_sync_proxy_rules_endpoint_changes_total                                                   +
+kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"}                                 +
+kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"}                                 +
+kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family="IPv4"}                          +
+kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"}                              +
+kubelet_http_requests_total{method="GET",path="containerLogs",server_type="readwrite"}              +1
+kubelet_http_requests_duration_seconds_count{method="GET",path="containerLogs",long_running="false"} +1
+kubelet_http_inflight_requests{method="GET",path="containerLogs"}                                   =0
+rest_client_requests_total{code="201",method="POST"}                                                +
+rest_client_request_duration_seconds_count{verb="POST"}                                             +
+rest_client_request_size_bytes_count{verb="POST"}                                                   +
+rest_client_response_size_bytes_count{verb="POST"}                                                  +
+rest_client_rate_limiter_duration_seconds_count{verb="POST"}                                        +
+workqueue_adds_total{name="endpoint_slice"}                                                         +
+workqueue_unfinished_work_seconds{name="endpoint_slice"}                                            =0
+workqueue_longest_running_processor_seconds{name="endpoint_slice"}                                  =0
+leader_election_master_status{name="kube-scheduler"}                                                =1
+leader_election_master_status{name="kube-controller-manager"}                                       =1
+kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="internal",ip_family="IPv4"}     =0
+"""
+
+
+def test_an_endpoint_change_travels_through_the_cluster(lived: Cluster) -> None:
+    """A Service gets an endpoint: controllers, clients, proxy and, for a log, the kubelet each count their part."""
+    components = lived.status()["components"]
+    shown = ("controller-manager", "scheduler", "kubelet", "proxy")
+    urls = [row["metrics"][0] for name, row in components.items() if name.partition("/")[0] in shown]
+    moments = Moments.of_pages(lambda: (lived.curl(url, "-f", token=True).decode() for url in urls))
+    lived.kubectl("logs", "-n", "events", "deployment/web", "--tail=1")
+    spec = {"selector": {"app": "fresh"}, "ports": [{"port": 80}]}
+    service = {"kind": "Service", "apiVersion": "v1", "metadata": {"name": "fresh"}, "spec": spec}
+    lived.kubectl("apply", "-n", "events", "-f", "-", input=json.dumps(service))
+    lived.kubectl("run", "-n", "events", "fresh", "--image=registry.k8s.io/pause:3.10", "--labels=app=fresh")
+    moments.wait_until_moved(CHANGE)
+
+
+def test_every_process_says_what_it_is(pages: list[Page]) -> None:
+    """The build of each component, as the version of the cluster."""
+    for page in (page for page in _ours(pages) if page.endpoint.endswith("/metrics")):
+        assert re.search(
+            r'^kubernetes_build_info\{.*git_version="v1\.36\.\d+.*",.*minor="36".*\} 1$', page.text, re.MULTILINE
+        )

@@ -101,6 +101,7 @@ apiserver_flowcontrol_dispatched_requests_total{priority_level="workload-low",fl
 apiserver_flowcontrol_request_execution_seconds_count{priority_level="workload-low",type="regular"}             +1
 apiserver_flowcontrol_request_wait_duration_seconds_count{priority_level="workload-low",execute="true"}         +1
 apiserver_flowcontrol_work_estimated_seats_count{priority_level="workload-low"}                                 +1
+apiserver_flowcontrol_request_queue_length_after_enqueue_count{priority_level="workload-low"}                   +1
 apiserver_flowcontrol_priority_level_seat_utilization_count{priority_level="workload-low"}                      +
 apiserver_flowcontrol_priority_level_request_utilization_count{priority_level="workload-low",phase="executing"} +
 apiserver_flowcontrol_demand_seats_count{priority_level="workload-low"}                                         +
@@ -187,6 +188,10 @@ async def test_a_started_server_has_read_its_store(server: RunningServer) -> Non
         apiserver_storage_size_bytes{storage_cluster_id="etcd-0"}               +0
         """
     )
+    async with asyncio.timeout(15):  # the first adjustment of borrowing comes after ten seconds
+        for name in ("apiserver_flowcontrol_demand_seats_high_watermark", "apiserver_flowcontrol_current_limit_seats"):
+            while metrics.value(name, priority_level="workload-low") is None:
+                await asyncio.sleep(0.1)
 
 
 async def test_failures_carry_their_code(server: RunningServer) -> None:

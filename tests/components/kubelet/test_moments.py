@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,6 +130,21 @@ async def test_what_cannot_start_is_counted_with_its_reason(node: Any, api: Any)
             kubelet_started_containers_errors_total{container_type="container",code="ErrImagePull"}               +
             kubelet_started_containers_errors_total{container_type="container",code="CreateContainerConfigError"} +
             kubelet_runtime_operations_errors_total{operation_type="pull_image"}                                  +
+            """
+        )
+
+
+async def test_a_sandbox_that_cannot_be_made_is_counted(node: Any, api: Any, tmp_path: Path) -> None:
+    """Without a network there is no sandbox: the Pod was tried and failed, no container was."""
+    (tmp_path / "cni").mkdir()
+    async with node.running(cni_conf_dir=tmp_path / "cni"):
+        moments = Moments(node.telemetry.metrics)
+        api.apply(pod("offline", "true"))
+        await moments.until_moved(
+            """
+            kubelet_started_pods_total          +
+            kubelet_started_pods_errors_total   +
+            kubelet_started_containers_total    +0
             """
         )
 

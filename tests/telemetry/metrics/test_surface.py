@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.telemetry.metrics import document, surface
+from tests.telemetry.metrics import document, driven, surface
 
 from kubeglass.telemetry.metrics.definitions import Metric
 from kubeglass.telemetry.metrics.lifecycle import Version
@@ -111,3 +111,17 @@ def test_old_and_new_surfaces_differ() -> None:
 def test_the_document_is_up_to_date() -> None:
     """docs/metrics.md is what `python -m tests.telemetry.metrics.document` writes."""
     assert (ROOT / "docs/metrics.md").read_text() == document.render()
+
+
+def test_every_metric_of_the_first_wave_is_driven_by_a_test() -> None:
+    """Some test names each metric that dashboards and alerts read first: it makes it move, and looks at its labels."""
+    tests = [*(ROOT / "tests").rglob("*.py"), ROOT / "tests/e2e/data/contents.yaml"]
+    words = set(re.findall(r"\w+", "\n".join(file.read_text() for file in tests)))
+    words |= {re.sub(r"_(count|sum|bucket)$", "", word) for word in words}
+    wanted = {metric.name for metric in surface.upstream() if metric.first_wave} - surface.FIRST_WAVE_ABSENT
+    assert wanted - words == set()
+
+
+def test_every_row_is_moved() -> None:
+    """No row is bound and then forgotten: what it is bound to is used, or the row is collected at scrape time."""
+    assert driven.forgotten(ROOT) == []
