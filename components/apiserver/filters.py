@@ -68,7 +68,8 @@ def panic_recovery(parts: Parts) -> Filter:
         try:
             response = await inner(request)
         except ConnectionError:
-            parts.recorder.aborted(request)
+            if request.info.verb != "watch":  # a watch ends when its client leaves
+                parts.recorder.aborted(request)
             raise
         except Exception as error:
             log.error(error, "apiserver panic'd on request", method=request.method, URI=request.uri,

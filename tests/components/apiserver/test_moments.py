@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -23,12 +25,13 @@ from kubeglass.components.api.kinds import (
     VALIDATING_WEBHOOK_CONFIGURATION,
 )
 from kubeglass.components.api.user import UserInfo
-from kubeglass.components.apiserver.inprocess import InProcess
+from kubeglass.components.apiserver.inprocess import LOOPBACK, InProcess
 from kubeglass.components.apiserver.metrics import REQUEST_TOTAL
 from kubeglass.components.apiserver.options import Options
 from kubeglass.components.apiserver.storage.backend import Entry, StoreUnavailable
 from kubeglass.components.apiserver.storage.memory import MemoryBackend
 from kubeglass.components.apiserver.testing import RunningServer, running
+from kubeglass.components.apiserver.wire import Request
 from kubeglass.components.machinery.client import Client
 from kubeglass.telemetry.metrics.instruments import CounterInstrument
 
@@ -452,3 +455,25 @@ async def test_a_failing_store_is_counted() -> None:
             etcd_request_errors_total{operation="get",group="",resource="configmaps"}  +1
             """
         )
+
+
+class _Left:
+    """The connection of a client that has gone: whatever is asked of it fails."""
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[None]]:
+        async def fail(*args: object) -> None:
+            raise ConnectionResetError("the client has gone")
+
+        return fail
+
+
+@pytest.mark.parametrize(("method", "query", "aborts"), [("POST", "", 1), ("GET", "watch=1", 0)], ids=["POST", "WATCH"])
+async def test_a_client_that_leaves_is_an_abort(server: RunningServer, method: str, query: str, aborts: int) -> None:
+    """Amid its request, that is; a watch ends when its client leaves."""
+    path = "/api/v1/namespaces/default/configmaps"
+    request = Request(method, path, query, {}, "127.0.0.1:1", cast(Any, _Left()), time.monotonic(), user=LOOPBACK)
+    request.vouched = True
+    moments = Moments(server.telemetry.metrics)
+    with pytest.raises(ConnectionResetError):
+        await server.server.handler(request)
+    moments.assert_moved(f"apiserver_request_aborts_total +{aborts}")
