@@ -7,8 +7,9 @@ Upstream does the same in post-start hooks; the readiness checks here carry thei
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from kubeglass.components.machinery import clock
 
 Object = dict[str, Any]
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-_PARALLEL = 16
+_PARALLEL = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +54,39 @@ class Bootstrap:
 
     async def run(self) -> None:
         """Raises ApiError when the store refuses."""
-        await self._ensure([(kinds.NAMESPACE, _namespace(name)) for name in _NAMESPACES])
-        await self._ensure([*policy.objects(), *_priority_classes()])
-        await self._ensure([(kinds.SERVICE, _kubernetes_service(self.address)), *self._trust()])
-        await self._register_api_services()
-        await self._publish_endpoints()
+        await self._at_once([partial(self._ensure, kinds.NAMESPACE, _namespace(name)) for name in _NAMESPACES])
+        service = (kinds.SERVICE, _kubernetes_service(self.address))
+        wanted = [*policy.objects(), *_priority_classes(), service, *self._trust()]
+        served = local_api_services(self.kinds, clock.now_rfc3339())
+        await self._at_once(
+            [
+                *(partial(self._ensure, kind, obj) for kind, obj in wanted),
+                *(partial(self._register, obj) for obj in served),
+                self._publish_endpoints,
+            ]
+        )
 
-    async def _register_api_services(self) -> None:
-        """The APIServices of what is served here, Available from the start."""
-        for obj in local_api_services(self.kinds, clock.now_rfc3339()):
-            name = obj["metadata"]["name"]
-            if await self.reads.get(kinds.API_SERVICE, "", name) is None:
-                await self._ensure_one(kinds.API_SERVICE, obj)
-                change = lambda current, obj=obj: {**(current or {}), "status": obj["status"]}  # noqa: E731
-                await self.store.update(_context(), kinds.API_SERVICE, "", name, change, "status")
+    async def _register(self, obj: Object) -> None:
+        """The APIService of something that is served here, Available from the start."""
+        name = obj["metadata"]["name"]
+        if await self.reads.get(kinds.API_SERVICE, "", name) is None:
+            await self._ensure(kinds.API_SERVICE, obj)
+            available = lambda current: {**(current or {}), "status": obj["status"]}  # noqa: E731
+            await self.store.update(_context(), kinds.API_SERVICE, "", name, available, "status")
 
-    async def _ensure(self, wanted: Sequence[tuple[Kind, Object]]) -> None:
+    async def _at_once(self, writes: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """Many writes side by side: the store commits them together."""
         limit = asyncio.Semaphore(_PARALLEL)
 
-        async def one(kind: Kind, obj: Object) -> None:
+        async def one(write: Callable[[], Awaitable[None]]) -> None:
             async with limit:
-                await self._ensure_one(kind, obj)
+                await write()
 
         async with asyncio.TaskGroup() as group:
-            for kind, obj in wanted:
-                group.create_task(one(kind, obj))
+            for write in writes:
+                group.create_task(one(write))
 
-    async def _ensure_one(self, kind: Kind, obj: Object) -> None:
+    async def _ensure(self, kind: Kind, obj: Object) -> None:
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
         record = await self.reads.get(kind, namespace, name)
         if record is None:
@@ -96,7 +103,7 @@ class Bootstrap:
         for kind, obj in ((kinds.ENDPOINTS, endpoints), (kinds.ENDPOINT_SLICE, endpoint_slice)):
             record = await self.reads.get(kind, "default", "kubernetes")
             if record is None:
-                await self._ensure_one(kind, obj)
+                await self._ensure(kind, obj)
                 continue
             current = record.decode()
             said = {name: obj[name] for name in ("subsets", "endpoints", "ports") if name in obj}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from kubeglass.components.machinery.process import ComponentSpec
+if TYPE_CHECKING:
+    from kubeglass.components.machinery.process import ComponentSpec
 
 MODULES: Mapping[str, str] = {
     "apiserver": "kubeglass.components.apiserver.apiserver",

@@ -1,27 +1,27 @@
 """Starts component processes by forking one parent that loads their code, so seven cost little more than one.
 
-The parent makes no loop, thread or channel; it loads a component's modules, freezes its heap, forks, and goes on to
-the next one. Each child leads a session of its own, and tells over a pipe when it serves. Upstream runs these as
+The parent makes no loop, thread or channel; it loads a component's modules (loading.py), forks, and goes on to the
+next one. Each child leads a session of its own, and tells over a pipe when it serves. Upstream runs these as
 static Pods; there is no supervisor here either: a component that dies stays dead until the next `up`, so failures
 can be watched.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kubeglass.components.cli import processes
 from kubeglass.components.cli.components import spec_of
 from kubeglass.components.cli.datadir import DataDir
+from kubeglass.components.cli.loading import load
 from kubeglass.components.cli.plan import Process
 from kubeglass.components.machinery.process import run_component
 
@@ -51,10 +51,7 @@ class Launcher:
 
     def start(self, process: Process) -> Child:
         """Load one component's code, then fork it: the next one's code is loaded while this one starts."""
-        with _small_trust_store(self._data):
-            spec_of(process.component)
-        gc.collect()
-        gc.freeze()
+        load(process.component)
         return self._fork(process)
 
     def _fork(self, process: Process) -> Child:
@@ -145,20 +142,6 @@ def _redirect(log: Path, keep: int) -> None:
         if (descriptor := int(entry)) > 2 and descriptor != keep:
             with suppress(OSError):  # the listing's own descriptor
                 os.close(descriptor)
-
-
-@contextmanager
-def _small_trust_store(data: DataDir) -> Iterator[None]:
-    """aiohttp reads the default trust store when it is loaded, which takes 30 ms; the cluster trusts only its own."""
-    before = os.environ.get("SSL_CERT_FILE")
-    os.environ["SSL_CERT_FILE"] = str(data.pki / "ca.crt")
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["SSL_CERT_FILE"]
-        else:
-            os.environ["SSL_CERT_FILE"] = before
 
 
 def _title(process: Process) -> None:

@@ -90,10 +90,10 @@ def processes(plan: Plan, data: DataDir) -> tuple[Process, ...]:
     return (
         _apiserver(plan, data),
         _collector(plan, data),
+        *_nodes(plan, data),
         _controller_manager(plan, data),
         _scheduler(plan, data),
         _dns(plan, data),
-        *_nodes(plan, data),
         _state_metrics(plan, data),
     )
 

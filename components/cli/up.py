@@ -16,6 +16,7 @@ from kubeglass.components.cli import plan as plans
 from kubeglass.components.cli import processes
 from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.down import stop_cluster
+from kubeglass.components.cli.loading import loading
 from kubeglass.components.cli.lookup import add_data_dir_flag, data_dir_of, plan_of
 from kubeglass.components.cli.status import look, text
 
@@ -69,10 +70,11 @@ def run(flags: argparse.Namespace) -> int:
     """Boot, then stay until Ctrl-C, or return at once with --detach."""
     started_at = time.monotonic()
     # Loaded only now: this is the weight of a whole cluster, and `--help` should not carry it.
-    from kubeglass.components.cli.boot import boot, locked, provide
-    from kubeglass.components.cli.decide import decide, refuse_taken_ports
-    from kubeglass.components.cli.prometheus import missing_extras, require_prometheus, servers
-    from kubeglass.components.cli.prometheus import start as start_monitoring
+    with loading():
+        from kubeglass.components.cli.boot import boot, locked, provide
+        from kubeglass.components.cli.decide import decide, refuse_taken_ports
+        from kubeglass.components.cli.prometheus import missing_extras, require_prometheus, servers
+        from kubeglass.components.cli.prometheus import start as start_monitoring
 
     data = data_dir_of(flags)
     with locked(data):
