@@ -18,10 +18,10 @@ export PIP_CACHE_DIR ?= $(CURDIR)/.cache/pip
 export npm_config_cache ?= $(CURDIR)/.cache/npm
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check bench fmt packages clean
+.PHONY: help up down test test-long check bench fmt packages clean
 
 help:            ## show these commands
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -48,7 +48,10 @@ down: $(STAMP)   ## stop the cluster that `make up` started
 
 test: $(STAMP)-dev packages ## install what the tests need and run them
 	$(if $(TESTS),,$(BIN)/python -m pytest -n 2 tests --ignore tests/e2e $(ARGS))
-	$(BIN)/python -m pytest --reruns 1 $(or $(TESTS),tests/e2e) $(ARGS)
+	$(BIN)/python -m pytest --reruns 1 $(or $(TESTS),tests/e2e -m 'not long') $(ARGS)
+
+test-long: $(STAMP)-dev packages ## the tests that take minutes: proofs of alerts, load, planted secrets
+	$(BIN)/python -m pytest tests/e2e -m long $(ARGS)
 
 check: $(STAMP)-dev ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -6,10 +6,16 @@ import pytest
 from tests.e2e.cluster import Cluster, cluster
 
 
+LONG = ("test_prove", "test_apf_load", "test_apf_whatif", "test_logs_leaks")
+"""Minutes each, and sensitive to whatever else the machine does: `make test-long` runs them, `make test` does not."""
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if "/e2e/" in str(item.path):
             item.add_marker(pytest.mark.e2e)
+        if item.path.stem in LONG:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="module")
