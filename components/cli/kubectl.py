@@ -24,6 +24,7 @@ def exec_kubectl(argv: Sequence[str]) -> int:
     existing_plan(data)
     kubectl = find()
     os.environ["KUBECONFIG"] = str(data.kubeconfig)
+    os.environ.setdefault("KUBECACHEDIR", str(data.root / "cache" / "kubectl"))  # else it would write to ~/.kube
     os.execv(kubectl, [str(kubectl), *argv])
 
 
