@@ -156,7 +156,17 @@ class ApiServer:
         tolerations = TolerationSeconds(
             options.default_not_ready_toleration_seconds, options.default_unreachable_toleration_seconds
         )
-        plugins = default_plugins(reader, spend, webhooks, options.disable_admission_plugins, tolerations)
+        try:
+            plugins = default_plugins(
+                reader,
+                spend,
+                webhooks,
+                options.disable_admission_plugins,
+                tolerations,
+                options.enable_admission_plugins,
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         admission = Chain(plugins, AdmissionMetrics(telemetry.metrics))
         ranges = ServiceRanges.of(options.service_cluster_ip_range, options.node_ports)
         show_allocations(telemetry.metrics, ranges, caches.of(kinds.SERVICE).records)
@@ -212,6 +222,8 @@ class ApiServer:
             group.create_task(upkeep.run(), name="store upkeep")
             cleaning = definitions.run(partial(clean_definition, store, definitions, caches.remove))
             group.create_task(cleaning, name="custom resource definitions")
+            following = definitions.follow(caches.of(kinds.CUSTOM_RESOURCE_DEFINITION))
+            group.create_task(following, name="definitions by other servers")
             group.create_task(fairness.run(self.client(), caches), name="priority and fairness")
             telemetry.log.info("Serving securely", address=f"{self.bound.host}:{self.bound.port}")
             started()

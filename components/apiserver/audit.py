@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import IO, Any
@@ -138,11 +139,6 @@ class Auditor:
         if self.enabled:
             request.annotations.setdefault(key, value)
 
-    def impersonated(self, request: Request, user: UserInfo) -> None:
-        """Remember as whom the caller acts."""
-        if self.enabled:
-            request.annotations.setdefault("kubeglass/impersonated-user", user.name)
-
     async def filter(self, request: Request, inner: Handler) -> Response:
         caller = request.user
         rule = next((rule for rule in self._rules if rule.matches(caller, request.info)), None)
@@ -156,21 +152,38 @@ class Auditor:
         event = self._event(request, caller, level, received)
         if not self._write(rule, {**event, "stage": "RequestReceived"}) and self._strict:
             return self._refuse(request)
+        if request.info.long_running:
+            request.stream_began = partial(self._stream_began, rule, event, request)
+        response: Response | None = None
+        panicked = False
         try:
             response = await inner(request)
+            return response
+        except ConnectionError:  # the client has gone
+            raise
         except Exception:
-            self._write(rule, {**event, "stage": "Panic", "responseStatus": {"metadata": {}, "code": 500}})
+            panicked = True
             raise
         finally:
-            event["annotations"] = dict(request.annotations)
-        done: dict[str, Any] = {**event, "stage": "ResponseComplete", "stageTimestamp": clock.now_micro()}
-        done["responseStatus"] = {"metadata": {}, "code": response.status}
-        if LEVELS.index(level) >= LEVELS.index("Request"):
+            self._ended(rule, event, request, response, panicked=panicked)
+
+    def _stream_began(self, rule: Rule, event: Mapping[str, Any], request: Request, status: int) -> None:
+        now = {**_later(event, request), "stage": "ResponseStarted"}
+        self._write(rule, {**now, "responseStatus": {"metadata": {}, "code": status}})
+
+    def _ended(
+        self, rule: Rule, event: Mapping[str, Any], request: Request, response: Response | None, *, panicked: bool
+    ) -> None:
+        done = _later(event, request)
+        if panicked:
+            self._write(rule, {**done, "stage": "Panic", "responseStatus": {"metadata": {}, "code": 500}})
+            return
+        done |= {"stage": "ResponseComplete", "responseStatus": _status(request, response)}
+        if rule.level in ("Request", "RequestResponse"):
             self._attach(done, "requestObject", request.read_body, request.info)
-        if level == "RequestResponse" and not response.sent:
+        if rule.level == "RequestResponse" and response is not None and not response.sent:
             self._attach(done, "responseObject", response.body, request.info)
         self._write(rule, done)
-        return response
 
     def _event(self, request: Request, caller: UserInfo, level: str, received: str) -> dict[str, Any]:
         info = request.info
@@ -221,6 +234,24 @@ class Auditor:
             self._metrics.audit_error_total.labels("log").inc()
             return False
         return True
+
+
+def _later(event: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """The event with what became known since: as whom the caller acts, and what was noted about the request."""
+    found = {**event, "stageTimestamp": clock.now_micro(), "annotations": dict(request.annotations)}
+    if request.impersonated is not None:
+        found["impersonatedUser"] = _user(request.impersonated)
+    return found
+
+
+def _status(request: Request, response: Response | None) -> dict[str, Any]:
+    """How it ended: the code, and of a refusal its words."""
+    code = request.streamed_status if response is None else response.status
+    status: dict[str, Any] = {"metadata": {}, "code": code} if code else {"metadata": {}}
+    if response is not None and code >= 400 and response.body.startswith(b'{"kind":"Status"'):
+        said = msgspec.json.decode(response.body)
+        status |= {name: said[name] for name in ("status", "message", "reason", "details") if said.get(name)}
+    return status
 
 
 def _user(user: UserInfo) -> dict[str, Any]:

@@ -187,8 +187,7 @@ def impersonation(parts: Parts) -> Filter:
             verdict = parts.authorization.authorize(wanted)
             if not verdict.allowed:
                 return error_response(forbidden(wanted, verdict.reason))
-        parts.auditor.impersonated(request, user)
-        request.user = user
+        request.user = request.impersonated = user
         return await inner(request)
 
     def impersonate(request: Request, inner: Handler) -> Awaitable[Response]:

@@ -95,6 +95,8 @@ class Request:
 
     info: RequestInfo = UNREAD
     user: UserInfo = ANONYMOUS
+    impersonated: UserInfo | None = None
+    """As whom the caller acts; then `user` is this one, too."""
     vouched: bool = False
     """Whether `user` was set by this process itself and needs no proof."""
     audit_id: str = ""
@@ -116,6 +118,8 @@ class Request:
     """Texts for `Warning` headers."""
     streamed_status: int = 0
     """The status of a streamed answer once it has begun."""
+    stream_began: Callable[[int], object] | None = None
+    """Told the status when a streamed answer begins."""
     pause: Pause = breathe
     """To be awaited before each step of long work; flow control decides whose step is next."""
     failure: BaseException | None = None
@@ -156,6 +160,8 @@ class Request:
     async def stream(self, status: int, headers: Mapping[str, str]) -> Stream:
         """Start a streamed response with the headers that filters asked for."""
         self.streamed_status = status
+        if self.stream_began is not None:
+            self.stream_began(status)
         return await self.exchange.open(status, {**self.response_headers, **warning_headers(self.warnings), **headers})
 
     def answer_headers(self, response: Response) -> dict[str, str]:

@@ -18,6 +18,34 @@ from kubeglass.components.apiserver.admission.quota import Spend
 from kubeglass.components.apiserver.admission.reader import Reader
 from kubeglass.components.apiserver.admission.webhooks import Webhooks
 
+NOT_HERE = frozenset(
+    {
+        "AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "CertificateApproval", "CertificateSigning",
+        "CertificateSubjectRestriction", "ClusterTrustBundleAttest", "DefaultIngressClass", "DenyServiceExternalIPs",
+        "EventRateLimit", "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology",
+        "MutatingAdmissionPolicy", "NamespaceAutoProvision", "NamespaceExists", "OwnerReferencesPermissionEnforcement",
+        "PersistentVolumeClaimResize", "PodNodeSelector", "PodSecurity", "PodTolerationRestriction",
+        "PodTopologyLabels", "RuntimeClass", "StorageObjectInUseProtection", "ValidatingAdmissionPolicy",
+    }
+)  # fmt: skip
+"""Upstream's plugins that this server has none of: switching them off is true already, switching them on is refused."""
+
+
+def check(known: Collection[str], enabled: Collection[str], disabled: Collection[str]) -> None:
+    """Raises ValueError with upstream's words (k8s.io/apiserver/pkg/server/options/admission.go) for flags that cannot
+    be obeyed. All plugins there are run already, so naming them in --enable-admission-plugins changes nothing.
+    """
+    both = sorted(set(enabled) & set(disabled))
+    if both:
+        raise ValueError(f"[{' '.join(both)}] in enable-admission-plugins and disable-admission-plugins overlapped")
+    for flag, names in (("enable", enabled), ("disable", disabled)):
+        for name in names:
+            if name not in known and name not in NOT_HERE:
+                raise ValueError(f'{flag}-admission-plugins plugin "{name}" is unknown')
+    absent = [name for name in enabled if name in NOT_HERE]
+    if absent:
+        raise ValueError(f'enable-admission-plugins plugin "{absent[0]}" does not exist in kubeglass')
+
 
 def default_plugins(
     reader: Reader,
@@ -25,8 +53,9 @@ def default_plugins(
     webhooks: Webhooks | None = None,
     disabled: Collection[str] = (),
     toleration_seconds: TolerationSeconds = TolerationSeconds(),
+    enabled: Collection[str] = (),
 ) -> Sequence[Plugin]:
-    """All plugins but the disabled ones. `spend` updates a quota's status; see quota.py."""
+    """All plugins but the disabled ones. `spend` updates the status of a quota (quota.py). Raises ValueError (check)."""
     ordered = [
         namespaces.plugin(reader),
         limitranger.plugin(reader),
@@ -40,4 +69,5 @@ def default_plugins(
     if webhooks is not None:
         ordered += [webhooks.mutating(), webhooks.validating()]
     ordered.append(quota.plugin(reader, spend))
+    check([plugin.name for plugin in ordered], enabled, disabled)
     return tuple(plugin for plugin in ordered if plugin.name not in disabled)

@@ -1,7 +1,8 @@
 """Keeps the served kinds in step with the custom resource definitions in the store, and cleans up after one is deleted.
 
 `refresh` is awaited after every write of a definition, so a kind is served as soon as its definition is accepted;
-`run` follows other writers of the same store and finishes deletions that wait for objects with finalizers.
+`follow` does the same for what other servers of the same store write, and `run` finishes deletions that wait for
+objects with finalizers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver.admission.reader import Reader
 from kubeglass.components.apiserver.registry import crd
 from kubeglass.components.apiserver.registry.served import ServedKinds
+from kubeglass.components.apiserver.storage.records import Filter
+from kubeglass.components.apiserver.storage.watchcache import WatchCache
 
 Object = dict[str, Any]
 Serve = Callable[[Sequence[Kind]], Awaitable[None]]
@@ -45,6 +48,15 @@ class Definitions:
         self._served.set_custom(customs)
         self._written.set()
 
+    async def follow(self, cache: WatchCache) -> None:
+        """Refresh whenever any server of this store writes a definition; until cancelled."""
+        while True:
+            watcher = cache.watch(Filter(kinds.CUSTOM_RESOURCE_DEFINITION), cache.revision)
+            await self.refresh()
+            while not watcher.ended:
+                await watcher.take()
+                await self.refresh()
+
     async def terminating(self) -> list[Object]:
         """Definitions that are being deleted and still hold their clean-up finalizer."""
         return [
@@ -63,7 +75,7 @@ class Definitions:
         return [(custom.kind, item["metadata"].get("namespace", ""), item["metadata"]["name"]) for item in found]
 
     async def run(self, clean: Callable[[Object], Awaitable[bool]]) -> None:
-        """Look again whenever told to, and while a deletion is unfinished. `clean` deletes what one made."""
+        """Look again after each refresh, and while a deletion is unfinished. `clean` deletes what one made."""
         while True:
             self._written.clear()
             await self.refresh()

@@ -3,20 +3,11 @@
 # NO CHECKED-IN PROTOBUF GENCODE
 # source: etcd.proto
 # Protobuf Python Version: 7.35.1
-"""Generated protocol buffer code."""
+"""Generated protocol buffer code, without its check of the runtime's version (see etcd.proto)."""
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
-from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-_runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC,
-    7,
-    35,
-    1,
-    '',
-    'etcd.proto'
-)
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()

@@ -8,7 +8,7 @@ from kubeglass.components.api import errors, kinds
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.admission.chain import Attributes, Chain, Operation
-from kubeglass.components.apiserver.admission.plugins import default_plugins
+from kubeglass.components.apiserver.admission.plugins import check, default_plugins
 from kubeglass.components.apiserver.admission.webhooks import CallFailed, Webhooks
 
 ADMIN = UserInfo("admin")
@@ -274,3 +274,28 @@ async def test_selectors_keep_webhooks_away() -> None:
         ),
     )
     await admitted(reader, pod(), webhooks=Webhooks(reader, answering(allowed=False)))
+
+
+@pytest.mark.parametrize(
+    ("enabled", "disabled", "said"),
+    [
+        (["Nothing"], [], 'enable-admission-plugins plugin "Nothing" is unknown'),
+        ([], ["Nothing"], 'disable-admission-plugins plugin "Nothing" is unknown'),
+        (
+            ["Priority", "ResourceQuota"],
+            ["Priority"],
+            "[Priority] in enable-admission-plugins and disable-admission-plugins overlapped",
+        ),
+        (["PodSecurity"], [], 'enable-admission-plugins plugin "PodSecurity" does not exist in kubeglass'),
+    ],
+)
+def test_flags_that_cannot_be_obeyed_are_refused(enabled: list[str], disabled: list[str], said: str) -> None:
+    """A plugin nobody knows, one that is both on and off, and one of upstream's that is not here."""
+    with pytest.raises(ValueError) as refused:
+        check(["Priority", "ResourceQuota"], enabled, disabled)
+    assert str(refused.value) == said
+
+
+def test_flags_that_are_true_already_are_obeyed() -> None:
+    """Naming a plugin that runs, or switching off one of upstream's that is not here."""
+    check(["Priority"], ["Priority"], ["PodSecurity"])
