@@ -55,7 +55,7 @@ def default_plugins(
     toleration_seconds: TolerationSeconds = TolerationSeconds(),
     enabled: Collection[str] = (),
 ) -> Sequence[Plugin]:
-    """All plugins but the disabled ones. `spend` updates the status of a quota (quota.py). Raises ValueError (check)."""
+    """All plugins but the disabled ones. `spend` updates the status of a quota (quota.py). Raises ValueError."""
     ordered = [
         namespaces.plugin(reader),
         limitranger.plugin(reader),
