@@ -27,19 +27,19 @@ _outer: ContextVar[SlowTrace | None] = ContextVar("kubeglass_operation", default
 class OperationTracer(Tracer):
     """A tracer whose spans are operations with one threshold."""
 
-    __slots__ = ("_log", "_threshold_ns")
+    __slots__ = ("_inner", "_log", "_threshold_ns")
 
     def __init__(self, tracer: Tracer, log: Logger, threshold_seconds: float = DEFAULT_SECONDS) -> None:
-        named = tracer.named(SCOPE)
+        self._inner = tracer.named(SCOPE)
         for slot in Tracer.__slots__:
-            setattr(self, slot, getattr(named, slot))
+            setattr(self, slot, getattr(self._inner, slot))
         self._log = log
         self._threshold_ns = int(threshold_seconds * 1e9)
 
     @property
     def enabled(self) -> bool:
         """Whether an operation leaves anything: a span or a text."""
-        return self.sink is not None or bool(self._log.v(REPORT_LEVEL))
+        return self._inner.enabled or bool(self._log.v(REPORT_LEVEL))
 
     def span(
         self,
@@ -55,8 +55,7 @@ class OperationTracer(Tracer):
         tentative: bool = False,
     ) -> Span:
         """A started operation, to be entered and left by `with`."""
-        span = Tracer.span(
-            self,
+        span = self._inner.span(
             name,
             kind=kind,
             attributes=attributes,

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from kubeglass.telemetry.tracing.context import SpanContext
-from kubeglass.telemetry.tracing.tracer import ANNOTATION, CURRENT, Attributes, Link, Span, Tracer
+from kubeglass.telemetry.tracing.tracer import ANNOTATION, CURRENT, Attributes, Fixed, Link, Span, Tracer
 
 _KINDS = (api.SpanKind.INTERNAL, *api.SpanKind)
 
@@ -89,6 +89,7 @@ class _SdkTracer(Tracer):
         name: str,
         *,
         kind: int = 1,
+        shared: Sequence[Fixed] = (),
         attributes: Attributes | None = None,
         parent: SpanContext | None = CURRENT,
         links: Sequence[Link | SpanContext] = (),
@@ -96,7 +97,8 @@ class _SdkTracer(Tracer):
         sampled: bool | None = None,
         tentative: bool = False,
     ) -> Span:
-        kept = {key: value for key, value in (attributes or {}).items() if value is not None}
+        parts = (*shared, attributes or {})
+        kept = {key: value for part in parts for key, value in part.items() if value is not None}
         return _SdkSpan(self._sdk.start_span(name, kind=_KINDS[kind], attributes=kept, start_time=start_ns))
 
     start = span
