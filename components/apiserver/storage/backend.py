@@ -140,6 +140,12 @@ class Backend(Protocol):
         The stream raises Compacted when the log no longer reaches back that far.
         """
 
+    async def request_progress(self) -> None:
+        """Let watches tell soon how far they have come, even if nothing happened under their prefix.
+
+        A no-op where they always know.
+        """
+
     async def compact(self, revision: int) -> None:
         """Forget history up to and including `revision`; what is current stays."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +43,8 @@ _PAGE = 1000
 _LEASE_OBJECTS = 1000
 _LEASE_REUSE_SECONDS = 60
 _RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+_ASK_SECONDS = 0.05
+"""How soon etcd may be asked for progress again, however many wait for it."""
 _END: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 _COMPACTED = "required revision has been compacted"
 _FUTURE = "required revision is a future revision"
@@ -68,6 +70,22 @@ class _Lease:
     objects: int = 0
 
 
+class _Following:
+    """An open watch stream, and how far it has come."""
+
+    def __init__(self, stream: Any, position: int) -> None:
+        self.stream = stream
+        self.position = position
+        self._ask_again = 0.0
+
+    async def ask_for_progress(self) -> None:
+        """Let etcd say how far the stream has come; it answers when it has sent everything."""
+        now = time.monotonic()
+        if now >= self._ask_again:
+            self._ask_again = now + _ASK_SECONDS
+            await self.stream.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
+
+
 @dataclass(slots=True)
 class EtcdBackend:
     """A Backend in an etcd cluster, which other API servers may share."""
@@ -78,6 +96,7 @@ class EtcdBackend:
     _channel: grpc.aio.Channel | None = None
     _leases: dict[int, _Lease] = field(default_factory=dict)
     _compacted: int = 0
+    _following: set[_Following] = field(default_factory=set)
 
     async def start(self) -> None:
         self._channel = _open_channel(self.options)
@@ -148,6 +167,11 @@ class EtcdBackend:
         response = await self._range(pb.RangeRequest(key=b"health", count_only=True))
         return int(response.header.revision)
 
+    async def request_progress(self) -> None:
+        for following in tuple(self._following):
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # its reader will hear of it
+                await following.ask_for_progress()
+
     async def count(self, prefix: str) -> int:
         request = pb.RangeRequest(key=prefix.encode(), range_end=_end(prefix), count_only=True)
         return int((await self._range(request)).count)
@@ -213,20 +237,27 @@ class EtcdBackend:
             key=prefix.encode(), range_end=_end(prefix), start_revision=position + 1, prev_kv=True
         )
         stream: Any = open_stream()
+        following = _Following(stream, position)
         try:
             with _counted(self.metrics, "bidi_stream", "Watch/Watch") as (sent, received):
                 await stream.write(pb.WatchRequest(create_request=wanted))
                 sent.inc()
+                self._following.add(following)
                 while (response := await stream.read()) is not _END:
                     received.inc()
                     if response.canceled:
                         raise self._cancelled(response, position)
                     if response.events:
                         events = tuple(map(_event, response.events))
-                        yield Batch(events, events[-1].revision)
+                        following.position = events[-1].revision
+                        yield Batch(events, following.position)
+                    elif not response.created:  # all events up to this revision have been sent
+                        following.position = max(following.position, response.header.revision)
+                        yield Batch((), following.position)
         except grpc.aio.AioRpcError as error:
             raise _translated(error, position) from error
         finally:
+            self._following.discard(following)
             stream.cancel()
         raise StoreUnavailable("etcd ended the watch stream")
 

@@ -65,6 +65,9 @@ class MeasuredBackend:
     def watch(self, prefix: str, after_revision: int) -> AsyncIterator[Batch]:
         return self._backend.watch(prefix, after_revision)
 
+    async def request_progress(self) -> None:
+        await self._backend.request_progress()
+
     async def compact(self, revision: int) -> None:
         await self._backend.compact(revision)
 

@@ -85,6 +85,9 @@ class MemoryBackend:
             else:
                 await self._written.wait()
 
+    async def request_progress(self) -> None:
+        """Watches always know."""
+
     async def compact(self, revision: int) -> None:
         if revision > self._revision:
             raise FutureRevision(revision, self._revision)

@@ -172,6 +172,9 @@ class SqliteBackend:
             else:
                 await self._written.wait()
 
+    async def request_progress(self) -> None:
+        """Watches always know."""
+
     async def compact(self, revision: int) -> None:
         if revision > self._revision:
             raise FutureRevision(revision, self._revision)

@@ -20,6 +20,9 @@ from kubeglass.components.apiserver.storage.watchcache import WatchCache
 from kubeglass.logging.klog import Logger
 from kubeglass.telemetry.metrics.registry import Registry
 
+_ASK_SECONDS = 0.05
+"""How long a reader waits for the stream before the store is asked how far it has come."""
+
 
 class WatchCaches:
     """The caches by storage prefix, and the stream that feeds them."""
@@ -84,14 +87,16 @@ class WatchCaches:
 
     async def wait_until(self, revision: int, timeout_seconds: float) -> bool:
         """Whether the stream reaches `revision` in time."""
-        if self.revision >= revision:
-            return True
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                while self.revision < revision:
+        deadline = time.monotonic() + timeout_seconds
+        while self.revision < revision:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                async with asyncio.timeout(min(left, _ASK_SECONDS)):
                     await self._advanced.wait()
-        except TimeoutError:
-            return False
+            except TimeoutError:  # perhaps the revision was spent on something that is not ours
+                await self.backend.request_progress()
         return True
 
     def _register(self, kind: Kind) -> WatchCache | None:
