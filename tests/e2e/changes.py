@@ -174,7 +174,7 @@ class Changes:
         await self.client.create(POD, pod, self.namespace)
         await self.world.until(lambda: _is_ready(self.world.get(POD, name)), name)
         body = {"metadata": {"name": name}, "spec": {"selector": {"app": name}, "ports": [{"port": 80}]}}
-        wanted = frozenset({"reconcile endpointslice"})
+        wanted = frozenset({"reconcile endpointslice", "sync proxy rules"})
         await self._make("create service", SERVICE, "", body, lambda: self._published(name, 80), wanted)
         ports = {"spec": {"ports": [{"port": 80, "targetPort": 8080}]}}
         await self._make("change service", SERVICE, name, ports, lambda: self._published(name, 8080), wanted)

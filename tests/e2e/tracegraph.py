@@ -4,55 +4,74 @@ from __future__ import annotations
 
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubeglass.components.cli.waterfall import Span, Trace, build, from_jaeger
 
+_MERGING = ("kube-proxy", "kube-controller-manager")
+"""Who serves several changes at once."""
+
 
 @dataclass(slots=True)
 class Traces:
-    """Traces of a collector, fetched once. `links` leads from a span to the traces it is linked to."""
+    """Traces of a collector, fetched once."""
 
     query: str
-    _traces: dict[str, Trace | None] = field(default_factory=dict)
-    _links: dict[str, set[str]] = field(default_factory=dict)
+    _documents: dict[str, Any] = field(default_factory=dict)
+    _built: dict[str, Trace | None] = field(default_factory=dict)
 
     def get(self, trace_id: str) -> Trace | None:
-        if trace_id not in self._traces:
-            self._traces[trace_id] = self._fetch(trace_id)
-        return self._traces[trace_id]
+        if trace_id not in self._built:
+            document = self._document(trace_id)
+            self._built[trace_id] = build(*from_jaeger(document)) if document else None
+        return self._built[trace_id]
 
     def names(self, trace_id: str) -> set[str]:
         """The names of all spans that a walk over parents and links from this trace meets."""
         met: set[str] = set()
-        waiting, seen = [trace_id], set()
+        waiting, seen = [trace_id], set[str]()
         while waiting:
             current = waiting.pop()
-            if current in seen or (trace := self.get(current)) is None:
+            document = self._document(current)
+            if current in seen or not document:
                 continue
             seen.add(current)
-            met |= {span.name for span in spans_of(trace)}
-            waiting += self._links[current]
+            met |= {span["operationName"] for span in document["spans"]}
+            waiting += [to for _, to in _links(document)]
         return met
 
-    def _fetch(self, trace_id: str) -> Trace | None:
-        try:
-            with urllib.request.urlopen(f"{self.query}/api/traces/{trace_id}", timeout=30) as answer:
-                document = json.loads(answer.read())["data"][0]
-        except urllib.error.HTTPError:
-            return None
-        self._links[trace_id] = set(_linked(document))
-        return build(*from_jaeger(document))
+    def merged(self, trace_id: str, around: float) -> set[str]:
+        """The names of spans of other traces that are linked to this one: work that served several changes at once."""
+        window = {"start": int((around - 2) * 1e6), "end": int((around + 2) * 1e6), "limit": 200}
+        met: set[str] = set()
+        for service in _MERGING:
+            question = urllib.parse.urlencode({"service": service, **window})
+            with urllib.request.urlopen(f"{self.query}/api/traces?{question}", timeout=30) as answer:
+                documents = json.loads(answer.read())["data"]
+            met |= {name for document in documents for name, to in _links(document) if to == trace_id}
+        return met
+
+    def _document(self, trace_id: str) -> Any:
+        """Jaeger's JSON, None when there is no such trace."""
+        if trace_id not in self._documents:
+            try:
+                with urllib.request.urlopen(f"{self.query}/api/traces/{trace_id}", timeout=30) as answer:
+                    self._documents[trace_id] = json.loads(answer.read())["data"][0]
+            except urllib.error.HTTPError:
+                return None
+        return self._documents[trace_id]
 
 
-def _linked(document: Any) -> Iterable[str]:
+def _links(document: Any) -> Iterator[tuple[str, str]]:
+    """(name of the span, trace it is linked to) for every link out of a trace."""
     for span in document["spans"]:
         for reference in span.get("references") or ():
             if reference["traceID"] != document["traceID"]:
-                yield reference["traceID"]
+                yield span["operationName"], reference["traceID"]
 
 
 def spans_of(trace: Trace) -> list[Span]:
