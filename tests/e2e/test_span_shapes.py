@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,8 +71,11 @@ def seen(one_node: Cluster) -> list[Seen]:
     query = one_node.status()["collector"]["query"]
 
     def complete() -> list[Seen]:
+        before = list(_spans(query, caller.trace_hex))
+        assert any(span.name == "syncTerminatedPod" for span in before)
+        time.sleep(2.5)  # each component sends every second
         found = list(_spans(query, caller.trace_hex))
-        assert any(span.name == "syncTerminatedPod" for span in found)
+        assert len(found) == len(before)
         return found
 
     return eventually(complete, "the end of the Pod is in the trace", 30)
