@@ -6,9 +6,8 @@ python -m tests.benchmarks [--rounds N] [TOPIC …]
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 
 from tests.benchmarks.report import Row, table
@@ -23,11 +22,7 @@ def topics() -> list[str]:
 
 def load(topic: str) -> Callable[[int], Iterable[Row]]:
     """The `run` of a topic."""
-    spec = importlib.util.spec_from_file_location(f"bench_{topic}", HERE / f"bench_{topic}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module = import_module(f"tests.benchmarks.bench_{topic}")  # by its full name: spawned processes import it, too
     run: Callable[[int], Iterable[Row]] = module.run
     return run
 

@@ -71,6 +71,7 @@ class Server:
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
         self._process.start()
+        theirs.close()  # so that a server that dies is noticed
         self._pipe = ours
         self.url, self._folder = ours.recv()
         self._watched = psutil.Process(self._process.pid)
