@@ -48,7 +48,7 @@ down: $(STAMP)   ## stop the cluster that `make up` started
 
 test: $(STAMP)-dev packages ## install what the tests need and run them
 	$(if $(TESTS),,$(BIN)/python -m pytest -n 2 tests --ignore tests/e2e $(ARGS))
-	$(BIN)/python -m pytest --reruns 1 $(or $(TESTS),tests/e2e -m 'not long') $(ARGS)
+	$(BIN)/python -m pytest --reruns 1 --rerun-show-tracebacks $(or $(TESTS),tests/e2e -m 'not long') $(ARGS)
 
 test-long: $(STAMP)-dev packages ## the tests that take minutes: proofs of alerts, load, planted secrets
 	$(BIN)/python -m pytest tests/e2e -m long $(ARGS)

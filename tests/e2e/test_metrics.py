@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -304,10 +305,11 @@ def test_an_endpoint_change_travels_through_the_cluster(lived: Cluster) -> None:
     urls = [row["metrics"][0] for name, row in components.items() if name.partition("/")[0] in shown]
     moments = Moments.of_pages(lambda: (lived.curl(url, "-f", token=True).decode() for url in urls))
     lived.kubectl("logs", "-n", "events", "deployment/web", "--tail=1")
-    spec = {"selector": {"app": "fresh"}, "ports": [{"port": 80}]}
-    service = {"kind": "Service", "apiVersion": "v1", "metadata": {"name": "fresh"}, "spec": spec}
+    name = f"fresh-{secrets.token_hex(3)}"
+    spec = {"selector": {"app": name}, "ports": [{"port": 80}]}
+    service = {"kind": "Service", "apiVersion": "v1", "metadata": {"name": name}, "spec": spec}
     lived.kubectl("apply", "-n", "events", "-f", "-", input=json.dumps(service))
-    lived.kubectl("run", "-n", "events", "fresh", "--image=registry.k8s.io/pause:3.10", "--labels=app=fresh")
+    lived.kubectl("run", "-n", "events", name, "--image=registry.k8s.io/pause:3.10", f"--labels=app={name}")
     moments.wait_until_moved(CHANGE)
 
 

@@ -1,6 +1,7 @@
 """A cluster shows itself: a real Prometheus scrapes it, a change can be followed by its trace id."""
 
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -121,10 +122,10 @@ def test_a_change_can_be_followed_by_its_trace_id(one_node):
     manifest = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "traced"},
+        "metadata": {"generateName": "traced-"},
         "spec": {"containers": [{"name": "a", "image": "registry.k8s.io/pause:3.10"}]},
     }
-    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    trace_id = secrets.token_hex(16)
     one_node.curl(
         "/api/v1/namespaces/default/pods",
         "--fail",
@@ -134,12 +135,12 @@ def test_a_change_can_be_followed_by_its_trace_id(one_node):
     )
     query = one_node.status()["collector"]["query"]
 
-    def spans():
+    def names():
         try:
-            return fetch(f"{query}/api/traces/{trace_id}")["data"][0]["spans"]
+            return {span["operationName"] for span in fetch(f"{query}/api/traces/{trace_id}")["data"][0]["spans"]}
         except urllib.error.HTTPError:
-            return None
+            return set()
 
-    names = {span["operationName"] for span in eventually(spans, "the collector has the trace", 30)}
-    assert "POST /api/v1/namespaces/{:namespace}/pods" in names
+    wanted = "POST /api/v1/namespaces/{:namespace}/pods"
+    eventually(lambda: wanted in names(), "the collector has the request's span", 30)
     assert "apiserver" in fetch(f"{query}/api/services")["data"]
