@@ -6,7 +6,7 @@ object references as strings, odd arguments dropped in silence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -19,6 +19,7 @@ from kubeglass.logging.record import STRANGE_KEY, Complaint, Context, Pair, Seve
 from kubeglass.logging.textline import TextFormat
 from kubeglass.logging.textvalue import TextValues
 from kubeglass.logging.values import KRef, LogMarshaler, Nil, key_text
+from kubeglass.logging.valuetext import Way
 
 
 class TextValues122(TextValues):
@@ -27,8 +28,11 @@ class TextValues122(TextValues):
     def _form(self, clean: str) -> str:
         return quote(clean)
 
-    def _rules(self) -> tuple[tuple[Any, Callable[[Any], str]], ...]:
-        return ((type(None), lambda value: "<nil>"), (float, float_text), *super()._rules())
+    def _rules(self) -> tuple[tuple[Any, Way], ...]:
+        return ((type(None), lambda value: "<nil>"), *super()._rules())
+
+    def _float(self, value: float) -> str:
+        return float_text(value)
 
     def _nil(self, value: Nil) -> str:
         return "[]" if value is Nil.LIST else "map[]"

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import base64
-import enum
 import math
 import re
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from json.encoder import encode_basestring
 from typing import Any
 
 import msgspec
 
 from kubeglass.logging import gojson
-from kubeglass.logging.goduration import duration_text
-from kubeglass.logging.sanitize import Sanitizer, Secret
-from kubeglass.logging.textvalue import Known
 from kubeglass.logging.values import (
-    Duration,
     Format,
     KObjSlice,
     KRef,
     LogMarshaler,
     Nil,
     NotObjects,
-    error_text,
     has_own_text,
     said,
     time_rfc3339,
 )
+from kubeglass.logging.valuetext import Values, Way
 
 _ESCAPE = re.compile(r"\\(.)")
 _ZAP_ESCAPES = {"b": r"\u0008", "f": r"\u000c"}
@@ -43,21 +37,8 @@ class Unprintable(Exception):
         self.note = note
 
 
-class JsonValues:
-    """Today's value format (zapr 1.3 over zap 1.27). `known` maps strings to their finished, sanitized literals."""
-
-    def __init__(self, sanitizer: Sanitizer) -> None:
-        self._sanitizer = sanitizer
-        self._ways: dict[type, Callable[[Any], str]] = {}
-        self.known = Known(sanitizer.text, self._form)
-
-    def string(self, text: str) -> str:
-        """A string value as a literal, secrets replaced."""
-        return self.known[text]
-
-    def _form(self, clean: str) -> str:
-        literal = encode_basestring(clean)
-        return literal if literal.isascii() and "\\" not in literal else self.literal(clean)
+class JsonValues(Values):
+    """Today's value format (zapr 1.3 over zap 1.27)."""
 
     def literal(self, text: str) -> str:
         """A string literal with zap's escapes."""
@@ -79,7 +60,7 @@ class JsonValues:
         """Any value. Raises Unprintable and nothing else."""
         kind = type(value)
         try:
-            return (self._ways.get(kind) or self._learn(kind))(value)
+            return (self._ways.get(kind) or self._way_of(kind))(value)
         except gojson.Unencodable as error:
             raise Unprintable(str(error)) from None
         except NotObjects as error:
@@ -87,101 +68,47 @@ class JsonValues:
         except Exception as error:
             raise Unprintable(f"PANIC={said(error)}") from None
 
-    def _learn(self, kind: type) -> Callable[[Any], str]:
-        way = self._way(kind)
-        if len(self._ways) < 10_000:
-            self._ways[kind] = way
-        return way
+    def composite(self, value: object) -> str:
+        """Compact JSON, as Go's encoder writes it."""
+        return gojson.encode(self._sanitizer.tree(gojson.plain(value)), html=False)
 
-    def _way(self, kind: type) -> Callable[[Any], str]:
-        """Which rule prints values of a type; first match wins."""
-        for base, way in self._rules():
-            if issubclass(kind, base):
-                return way
+    def _form(self, clean: str) -> str:
+        literal = encode_basestring(clean)
+        return literal if literal.isascii() and "\\" not in literal else self.literal(clean)
+
+    def _unruled(self, kind: type) -> Way:
         if hasattr(kind, "marshal_log"):
             return self._marshal_log
         if not issubclass(kind, msgspec.Struct) and has_own_text(kind):
             return self._own_text
-        return self._composite
+        return self.composite
 
-    def _rules(self) -> tuple[tuple[Any, Callable[[Any], str]], ...]:
-        return (
-            (Secret, self._own_text),
-            (KRef, self._reference),
-            (KObjSlice, self._composite),
-            (Duration, _duration),
-            (Nil, _nil),
-            (enum.Enum, self._enum),
-            (str, self._subclassed_string),
-            (bool, _boolean),
-            (int, _integer),
-            (float, _float),
-            (type(None), _null),
-            (BaseException, self._error),
-            (bytes | bytearray | memoryview, self._bytes),
-            (timedelta, _timedelta),
-            (datetime, _datetime),
-            (Format, self._composite),
-        )
-
-    def _own_text(self, value: object) -> str:
-        return self.string(str(value))
+    def _marshal_log(self, value: LogMarshaler) -> str:
+        return self.any(value.marshal_log())
 
     def _reference(self, value: KRef) -> str:
         return gojson.encode(gojson.plain(value), html=False)
 
-    def _subclassed_string(self, value: str) -> str:
-        return self.string(str.__str__(value))
+    def _references(self, value: KObjSlice) -> str:
+        return self.composite(value)
 
-    def _enum(self, value: enum.Enum) -> str:
-        return self.any(value.value)
+    def _nil(self, value: Nil) -> str:
+        return "[]" if value is Nil.LIST else "null"
 
-    def _error(self, value: BaseException) -> str:
-        return self.string(error_text(value))
+    def _float(self, value: float) -> str:
+        return gojson.positional(value) if math.isfinite(value) else f'"{gojson.non_finite(value)}"'
 
     def _bytes(self, value: bytes) -> str:
         data = bytes(value)
         clean = self._sanitizer.value(data)
         return f'"{base64.b64encode(data).decode()}"' if clean is data else self.literal(_as_text(clean))
 
-    def _marshal_log(self, value: LogMarshaler) -> str:
-        return self.any(value.marshal_log())
+    def _datetime(self, value: datetime) -> str:
+        return f'"{time_rfc3339(value)}"'
 
-    def _composite(self, value: object) -> str:
-        return gojson.encode(self._sanitizer.tree(gojson.plain(value)), html=False)
+    def _format(self, value: Format) -> str:
+        return self.composite(value)
 
 
 def _as_text(clean: object) -> str:
     return clean.decode("utf-8", "surrogateescape") if isinstance(clean, bytes) else str(clean)
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _integer(value: int) -> str:
-    return int.__str__(value)
-
-
-def _float(value: float) -> str:
-    return gojson.positional(value) if math.isfinite(value) else f'"{gojson.non_finite(value)}"'
-
-
-def _null(value: None) -> str:
-    return "null"
-
-
-def _nil(value: Nil) -> str:
-    return "[]" if value is Nil.LIST else "null"
-
-
-def _duration(value: Duration) -> str:
-    return f'"{duration_text(value)}"'
-
-
-def _timedelta(value: timedelta) -> str:
-    return f'"{Duration.of(value)}"'
-
-
-def _datetime(value: datetime) -> str:
-    return f'"{time_rfc3339(value)}"'
