@@ -97,11 +97,13 @@ def _measured(link: Link, filter_: Filter, inner: Handler, row: HistogramChild, 
             if request.filter_began:  # it answered by itself
                 observe(request)
 
-    if not (link.spans and tracer.enabled):
-        return timed
-
     async def traced(request: Request) -> Response:
         with tracer.span(link.measured_as):
-            return await timed(request)
+            request.filter_began = clock()
+            try:
+                return await filter_(request, pass_on)
+            finally:
+                if request.filter_began:
+                    observe(request)
 
-    return traced
+    return traced if link.spans and tracer.enabled else timed

@@ -32,7 +32,7 @@ class Exemplar(NamedTuple):
 
 
 _ALWAYS_NEW, _SELDOM_NEW = 64, 15
-"""A bucket's first observations each become its exemplar, later every sixteenth: rare values are always shown."""
+"""The first observations of a bucket each become its exemplar, later about every sixteenth: rare ones always show."""
 
 
 class CounterChild:
@@ -49,7 +49,9 @@ class CounterChild:
         """Add `amount`, which must not be negative."""
         if amount < 0:
             raise ValueError("counter cannot decrease in value")
-        self.value += amount
+        value = self.value = self.value + amount
+        if value > _ALWAYS_NEW and int(value) & _SELDOM_NEW and self.exemplar is not None:
+            return
         if (span := active.get()) is not None and span.context.sampled and not span.tentative:
             self.exemplar = Exemplar(span.context, amount, time.time())
 

@@ -97,6 +97,9 @@ class Operation(Span):
     def update(self, attributes: Attributes) -> None:
         self._span.update(attributes)
 
+    def share(self, attributes: Fixed) -> None:
+        self._span.share(attributes)
+
     def rename(self, name: str) -> None:
         self._span.rename(name)
         self._trace.name = name

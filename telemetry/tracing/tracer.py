@@ -103,6 +103,9 @@ class Span:
     def update(self, attributes: Attributes) -> None:
         """Set several attributes."""
 
+    def share(self, attributes: Fixed) -> None:
+        """Add attributes that many spans have in common."""
+
     def rename(self, name: str) -> None:
         """Give the span the name that only became known later."""
 
@@ -244,6 +247,10 @@ class RecordedSpan(Span):
             return
         for key, value in attributes.items():
             self.set(key, value)
+
+    def share(self, attributes: Fixed) -> None:
+        if not self.end_ns:
+            self.shared = (*self.shared, attributes)
 
     def rename(self, name: str) -> None:
         if not self.end_ns:

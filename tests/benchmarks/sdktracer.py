@@ -40,6 +40,9 @@ class _SdkSpan(Span):
     def update(self, attributes: Attributes) -> None:
         self.inner.set_attributes(dict(attributes))
 
+    def share(self, attributes: Fixed) -> None:
+        self.update(attributes)
+
     def rename(self, name: str) -> None:
         self.inner.update_name(name)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 from kubeglass.components.api.user import MASTERS
 from kubeglass.components.apiserver.flowcontrol import watchinit
@@ -21,7 +21,7 @@ from kubeglass.components.apiserver.flowcontrol.seats import SECOND
 from kubeglass.components.apiserver.flowcontrol.turns import Turns
 from kubeglass.components.apiserver.wire import Handler, Request, Response
 from kubeglass.logging.goduration import duration_text, parse_duration
-from kubeglass.telemetry.tracing.tracer import Span, current_span
+from kubeglass.telemetry.tracing.tracer import Fixed, Span, current_span
 
 SCHEMA_UID_HEADER = "X-Kubernetes-PF-FlowSchema-UID"
 LEVEL_UID_HEADER = "X-Kubernetes-PF-PriorityLevel-UID"
@@ -193,17 +193,41 @@ def _trace_id(span: Span) -> str:
 
 
 def _describe(span: Span, ticket: Ticket) -> None:
-    request = ticket.request
-    span.update(
+    request, flow = ticket.request, ticket.flow
+    span.share(
+        _about_flow(
+            flow.level.name,
+            flow.schema.name,
+            request.distinguisher,
+            -1 if request.queue is None else request.queue.index,
+            request.initial_seats,
+            request.final_seats,
+            request.reason or "executed",
+        )
+    )
+    if ticket.waited_ns:
+        span.set("kubeglass.apf.wait_seconds", ticket.waited_ns / SECOND)
+    else:
+        span.share(_AT_ONCE)
+
+
+_AT_ONCE = Fixed({"kubeglass.apf.wait_seconds": 0.0})
+
+
+@lru_cache(maxsize=1024)
+def _about_flow(
+    level: str, schema: str, distinguisher: str, queue: int, initial_seats: int, final_seats: int, outcome: str
+) -> Fixed:
+    """What the spans of one flow have in common."""
+    return Fixed(
         {
-            "kubeglass.apf.priority_level": ticket.flow.level.name,
-            "kubeglass.apf.flow_schema": ticket.flow.schema.name,
-            "kubeglass.apf.distinguisher": request.distinguisher,
-            "kubeglass.apf.queue": -1 if request.queue is None else request.queue.index,
-            "kubeglass.apf.initial_seats": request.initial_seats,
-            "kubeglass.apf.final_seats": request.final_seats,
-            "kubeglass.apf.wait_seconds": ticket.waited_ns / SECOND,
-            "kubeglass.apf.outcome": request.reason or "executed",
+            "kubeglass.apf.priority_level": level,
+            "kubeglass.apf.flow_schema": schema,
+            "kubeglass.apf.distinguisher": distinguisher,
+            "kubeglass.apf.queue": queue,
+            "kubeglass.apf.initial_seats": initial_seats,
+            "kubeglass.apf.final_seats": final_seats,
+            "kubeglass.apf.outcome": outcome,
         }
     )
 

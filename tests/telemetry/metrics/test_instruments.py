@@ -204,6 +204,21 @@ def test_busy_buckets_take_a_new_exemplar_now_and_then_and_rare_ones_always(regi
     assert seconds.exemplars[-1] is not None and seconds.exemplars[-1].value == 500
 
 
+def test_busy_counters_take_a_new_exemplar_now_and_then(registry: Registry) -> None:
+    """As the buckets do; a counter that is rarely moved, by however much, shows what moved it."""
+    requests, bytes_ = registry.bind(REQUESTS).labels("GET", "200"), registry.bind(REQUESTS).labels("GET", "500")
+    shown = []
+    for number in range(100):
+        with Span(SpanContext(0xABC, number + 1)):
+            requests.inc()
+        assert requests.exemplar is not None
+        shown.append(requests.exemplar.context.span_id)
+    assert shown[:64] == list(range(1, 65)) and sorted(set(shown[64:])) == [64, 80, 96]
+    with _span(sampled=True):
+        bytes_.inc(1001)
+    assert bytes_.exemplar is not None and bytes_.exemplar.value == 1001
+
+
 def test_no_exemplar_outside_a_sampled_span(registry: Registry) -> None:
     """Neither without a span nor in one that is not sampled."""
     requests, seconds = registry.bind(REQUESTS).labels("GET", "200"), registry.bind(SECONDS).labels("GET")

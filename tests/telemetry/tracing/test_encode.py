@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from kubeglass.logging.sanitize import Sanitizer, Secret
 from kubeglass.telemetry.tracing import encode, wire
 from kubeglass.telemetry.tracing.context import SpanContext
-from kubeglass.telemetry.tracing.tracer import Fixed, Scope, Tracer
+from kubeglass.telemetry.tracing.tracer import Fixed, RecordedSpan, Scope, Tracer
 
 texts = st.text(st.characters(codec="utf-8"), max_size=200)
 scalars = texts | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.binary()
@@ -148,6 +148,17 @@ def test_shared_attributes_are_encoded_once_and_read_like_any_other() -> None:
         expected = {"server.address": "host", "password": password, "audit-id": "1", "size": 3, "cached": True}
         assert pairs(Span.FromString(encoder.span(span))) == expected
     assert shared.encoded is not None and shared.encoded[0] is clean
+
+
+def test_what_is_shared_may_become_known_while_the_span_runs() -> None:
+    """As with any attribute, but not after the end."""
+    first, second, late = Fixed({"a": 1}), Fixed({"b": "two"}), Fixed({"c": 3})
+    span = Tracer(_Drop()).span("GET", shared=(first,), attributes={"own": True})
+    span.share(second)
+    span.end()
+    span.share(late)
+    assert pairs(Span.FromString(encode.Encoder().span(span))) == {"a": 1, "b": "two", "own": True}
+    assert isinstance(span, RecordedSpan) and span.attributes == {"a": 1, "b": "two", "own": True}
 
 
 def test_what_is_remembered_of_a_key_is_bounded_and_exact() -> None:
