@@ -1,5 +1,9 @@
 """docker-compose.yml: complete, closed to the outside, and in agreement with the files it mounts."""
 
+import json
+import os
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +16,38 @@ from kubeglass.components.cli.plan import Ports
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
+
+
+def resolved() -> dict[str, object]:
+    """The file as `docker compose config` resolves it: by compose itself, or by compose-go, its loader."""
+    compose_go = Path(os.environ.get("XDG_CACHE_HOME", ROOT / ".cache")) / "bin" / "compose-go"
+    if shutil.which("docker") and _answers("docker", "compose", "version"):
+        command = ["docker", "compose", "-f", "docker-compose.yml", "config", "--format", "json"]
+    elif compose_go.exists():
+        command = [str(compose_go), "-format", "json", "docker-compose.yml"]
+    else:
+        pytest.skip("needs docker compose, or Go 1.24 to build compose-go with: sh tests/install-servers")
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def _answers(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_compose_itself_accepts_the_file():
+    """Schema, references between services, volumes and configs, interpolation: nothing is wrong, nothing is lost."""
+    model = resolved()
+    assert model["name"] == "kubeglass"
+    assert set(model["services"]) == set(SERVICES)
+    assert set(model["volumes"]) == set(COMPOSE["volumes"])
+    assert set(model["configs"]) == set(COMPOSE["configs"])
+    for name, service in model["services"].items():
+        assert service.get("image") == SERVICES[name].get("image"), name
+        assert set(service.get("depends_on", {})) >= set(SERVICES[name].get("depends_on", {})), name
+        published = {port["host_ip"] for port in service.get("ports", ())}
+        assert published <= {"127.0.0.1"}, name
 
 
 def test_everything_is_there_and_has_a_health_check():
