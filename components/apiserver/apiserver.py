@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path as FilePath
 from typing import IO, Any
@@ -93,6 +94,20 @@ class NotReady(Exception):
     """Why a health check fails."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Objects:
+    """What knows, reads and writes objects."""
+
+    caches: WatchCaches
+    served: ServedKinds
+    reads: Reads
+    reader: DecodedReads
+    ranges: ServiceRanges
+    store: Store
+    definitions: Definitions
+    webhooks: WebhookClient
+
+
 class ApiServer:
     """One API server. `run` serves until cancelled; everything it needs is built there, on its loop."""
 
@@ -130,18 +145,37 @@ class ApiServer:
             await self._backend.close()
 
     async def _serve(self, group: asyncio.TaskGroup, started: Callable[[], None]) -> None:
-        telemetry, options, backend = self.telemetry, self.options, self._backend
-        caches = WatchCaches(backend, telemetry.metrics, telemetry.log)
+        telemetry, options = self.telemetry, self.options
+        caches = WatchCaches(self._backend, telemetry.metrics, telemetry.log)
         await caches.add(kinds.KINDS)
         filled = asyncio.Event()
         group.create_task(caches.run(filled.set), name="watch caches")
         await filled.wait()
         self._done.add("caches")
+        objects = await self._objects(caches)
+        recorder = RequestRecorder(telemetry.metrics, objects.served)
+        auditor = _auditor(options, telemetry)
+        fairness = Fairness(options, telemetry, recorder.rejected, auditor.annotate)
+        self.handler = self._chain(objects, recorder, auditor, fairness)
+        availability = ApiServiceAvailability(telemetry.metrics, caches.of(kinds.API_SERVICE))
+        group.create_task(availability.run(), name="availability of APIServices")
+        async with _listening(self.handler, options, recorder, telemetry.log) as self.bound:
+            await self._bootstrap(objects)
+            for name, task in self._upkeep(objects, fairness).items():
+                group.create_task(task, name=name)
+            telemetry.log.info("Serving securely", address=f"{self.bound.host}:{self.bound.port}")
+            started()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await objects.webhooks.close()
+
+    async def _objects(self, caches: WatchCaches) -> _Objects:
+        """The store of all kinds, with admission before it."""
+        telemetry, options = self.telemetry, self.options
+        served = ServedKinds(options.runtime_config)
         reads = Reads(caches)
         reader = DecodedReads(reads)
-        served = ServedKinds(options.runtime_config)
-        webhook_client = WebhookClient(reads, telemetry.tracer)
-        webhooks = Webhooks(reader, webhook_client.call, WebhookMetrics(telemetry.metrics))
 
         async def spend(namespace: str, quota: str, change: Callable[[Object], Object]) -> None:
             context = WriteContext(user=LOOPBACK)
@@ -149,88 +183,92 @@ class ApiServer:
                 context, kinds.RESOURCE_QUOTA, namespace, quota, lambda current: change(current or {}), "status"
             )
 
-        async def written(kind: Kind) -> None:
-            if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
-                await definitions.refresh()
-
-        tolerations = TolerationSeconds(
-            options.default_not_ready_toleration_seconds, options.default_unreachable_toleration_seconds
-        )
+        webhooks = WebhookClient(reads, telemetry.tracer)
+        calls = Webhooks(reader, webhooks.call, WebhookMetrics(telemetry.metrics))
         try:
             plugins = default_plugins(
                 reader,
                 spend,
-                webhooks,
+                calls,
                 options.disable_admission_plugins,
-                tolerations,
+                TolerationSeconds(
+                    options.default_not_ready_toleration_seconds, options.default_unreachable_toleration_seconds
+                ),
                 options.enable_admission_plugins,
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        admission = Chain(plugins, AdmissionMetrics(telemetry.metrics))
         ranges = ServiceRanges.of(options.service_cluster_ip_range, options.node_ports)
         show_allocations(telemetry.metrics, ranges, caches.of(kinds.SERVICE).records)
-        stamps = Stamps(telemetry.tracer.annotation)
         store = Store(
-            backend, served, admission, Allocator(ranges, reader, AllocatorMetrics(telemetry.metrics)), stamps=stamps
+            self._backend,
+            served,
+            Chain(plugins, AdmissionMetrics(telemetry.metrics)),
+            Allocator(ranges, reader, AllocatorMetrics(telemetry.metrics)),
+            stamps=Stamps(telemetry.tracer.annotation),
         )
         definitions = Definitions(reader, served, caches.add)
         await definitions.refresh()
+        return _Objects(caches, served, reads, reader, ranges, store, definitions, webhooks)
 
-        auth = auth_build.build(options, caches, telemetry.metrics)
-        recorder = RequestRecorder(telemetry.metrics, served)
-        auditor = _auditor(options, telemetry)
-        fairness = Fairness(options, telemetry, recorder.rejected, auditor.annotate)
+    def _chain(self, objects: _Objects, recorder: RequestRecorder, auditor: Auditor, fairness: Fairness) -> Handler:
+        """From a request to its handler: the filters, the routes, what they lead to."""
+        telemetry, options = self.telemetry, self.options
+        served, reads = objects.served, objects.reads
+
+        async def written(kind: Kind) -> None:
+            if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
+                await objects.definitions.refresh()
+
+        auth = auth_build.build(options, objects.caches, telemetry.metrics)
         forms = Forms(KindTables(served), _conversion, served.selectable)
         tracer = OperationTracer(telemetry.tracer, telemetry.log)
-        reader_handler = Reader(reads, forms, tracer)
-        writer = Writer(store, reads, served, forms, recorder, tracer, written)
+        reader = Reader(reads, forms, tracer)
+        writer = Writer(objects.store, reads, served, forms, recorder, tracer, written)
         watches = WatchHandler(
             reads, forms, WatchMetrics(telemetry.metrics), telemetry.log, options.min_request_timeout
         )
-        actions = SubresourceHandlers(reader_handler, writer, Subresources(store, reader, served, auth.sign))
+        subresources = Subresources(objects.store, objects.reader, served, auth.sign)
         proxy = Proxy(reads, Kubelets(reads, _kubelet_tls(options)), PodLogMetrics(telemetry.metrics), tracer)
         reviews = Reviews(auth.tokens, auth.authorization, auth.rbac, options.audiences)
         paths = [*debug.pages_paths(self._pages), *fairness.paths(), *_discovery(served)]
         if auth.accounts is not None:
             paths += debug.openid_paths(auth.accounts, lambda: self.url)
-        dispatcher = Dispatcher(
-            served,
-            Routes(
-                _verbs(reader_handler, watches, writer), {**actions.routes(), **_streams(proxy)}, reviews.create, paths
-            ),
-            recorder,
+        routes = Routes(
+            _verbs(reader, watches, writer),
+            {**SubresourceHandlers(reader, writer, subresources).routes(), **_streams(proxy)},
+            reviews.create,
+            paths,
         )
-        self.handler = chain.build(
+        return chain.build(
             Parts(
                 telemetry, recorder, auth.authentication, auth.authorization, auditor, fairness.filter,
                 options.request_timeout, options.tracing_trusted_groups,
             ),
-            dispatcher,
+            Dispatcher(served, routes, recorder),
         )  # fmt: skip
-        availability = ApiServiceAvailability(telemetry.metrics, caches.of(kinds.API_SERVICE))
-        group.create_task(availability.run(), name="availability of APIServices")
-        async with _listening(self.handler, options, recorder, telemetry.log) as self.bound:
-            address = Address(ranges.kubernetes_ip(), options.advertise_address or self.bound.host, self.bound.port)
-            authorities = (options.client_ca_file, options.requestheader_client_ca_file)
-            bootstrap = Bootstrap(store, reads, address, *authorities, served.builtin)
-            await bootstrap.run()
-            self._done.add("bootstrap")
-            upkeep = Upkeep(
-                backend, caches, telemetry.metrics, telemetry.log, clock.now, options.etcd_compaction_interval
-            )
-            group.create_task(upkeep.run(), name="store upkeep")
-            cleaning = definitions.run(partial(clean_definition, store, definitions, caches.remove))
-            group.create_task(cleaning, name="custom resource definitions")
-            following = definitions.follow(caches.of(kinds.CUSTOM_RESOURCE_DEFINITION))
-            group.create_task(following, name="definitions by other servers")
-            group.create_task(fairness.run(self.client(), caches), name="priority and fairness")
-            telemetry.log.info("Serving securely", address=f"{self.bound.host}:{self.bound.port}")
-            started()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                await webhook_client.close()
+
+    async def _bootstrap(self, objects: _Objects) -> None:
+        """Write what every cluster has, once it is known where this server listens."""
+        options = self.options
+        address = Address(objects.ranges.kubernetes_ip(), options.advertise_address or self.bound.host, self.bound.port)
+        authorities = (options.client_ca_file, options.requestheader_client_ca_file)
+        await Bootstrap(objects.store, objects.reads, address, *authorities, objects.served.builtin).run()
+        self._done.add("bootstrap")
+
+    def _upkeep(self, objects: _Objects, fairness: Fairness) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """What goes on beside the requests, by name."""
+        telemetry, caches, definitions = self.telemetry, objects.caches, objects.definitions
+        interval = self.options.etcd_compaction_interval
+        upkeep = Upkeep(self._backend, caches, telemetry.metrics, telemetry.log, clock.now, interval)
+        return {
+            "store upkeep": upkeep.run(),
+            "custom resource definitions": definitions.run(
+                partial(clean_definition, objects.store, definitions, caches.remove)
+            ),
+            "definitions by other servers": definitions.follow(caches.of(kinds.CUSTOM_RESOURCE_DEFINITION)),
+            "priority and fairness": fairness.run(self.client(), caches),
+        }
 
     def _add_checks(self) -> None:
         health = self.telemetry.health
