@@ -18,6 +18,7 @@ from kubeglass.components.api.objects import decode
 from kubeglass.components.machinery.client import Client, ObjectList
 from kubeglass.components.machinery.settling import settled
 from kubeglass.components.machinery.transport import Unreachable
+from kubeglass.logging.slowlog import told_if_slow
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.tracing.causality import Causes, Trigger, same_stamp, triggered_by
 from kubeglass.telemetry.tracing.tracer import leave
@@ -25,6 +26,7 @@ from kubeglass.telemetry.tracing.tracer import leave
 _PAGE = 500
 _BACKOFF_FIRST_SECONDS = 0.05
 _BACKOFF_LAST_SECONDS = 30.0
+_SLOW_LIST_SECONDS = 10.0
 _WATCH_SECONDS = (300, 600)
 """A watch is asked to end after a random time between these, as client-go does, so servers can rebalance."""
 
@@ -245,22 +247,27 @@ class Informer(Generic[V]):
                 backoff = min(backoff * 2, _BACKOFF_LAST_SECONDS)
 
     async def _list(self) -> None:
-        seen: set[str] = set()
-        continue_ = ""
-        while True:
-            page = await self._page(continue_)
-            for obj in page.items:
-                view = decode(self._view, obj)
-                key = key_of(view)
-                seen.add(key)
-                self._put(key, view)
-            continue_ = page.continue_
-            if not continue_:
-                break
-        for key in self._store.keys():
-            if key not in seen:
-                self._drop(key, None)
-        self._resource_version = page.resource_version
+        described = {"name": f"{self.kind.api_version}/{self.kind.plural}"}
+        with told_if_slow(self._log, "Reflector ListAndWatch", _SLOW_LIST_SECONDS, described) as step:
+            seen: set[str] = set()
+            continue_ = ""
+            while True:
+                page = await self._page(continue_)
+                for obj in page.items:
+                    view = decode(self._view, obj)
+                    key = key_of(view)
+                    seen.add(key)
+                    self._put(key, view)
+                continue_ = page.continue_
+                if not continue_:
+                    break
+            step("Objects listed", error=None)
+            for key in self._store.keys():
+                if key not in seen:
+                    self._drop(key, None)
+            step("SyncWith done")
+            self._resource_version = page.resource_version
+            step("Resource version updated")
 
     async def _page(self, continue_: str) -> ObjectList:
         try:

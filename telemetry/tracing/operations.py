@@ -7,14 +7,14 @@ The text does not depend on sampling. Below -v=2, where none is printed, an oper
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from typing import Any
 
 from kubeglass.logging.klog import Logger
-from kubeglass.logging.slowtrace import REPORT_LEVEL, SlowTrace, Step, report
+from kubeglass.logging.slowlog import tell
+from kubeglass.logging.slowtrace import REPORT_LEVEL, SlowTrace, Step
 from kubeglass.telemetry.tracing.context import SpanContext
 from kubeglass.telemetry.tracing.tracer import CURRENT, INTERNAL, Attributes, Fixed, Link, Span, Tracer
 
@@ -144,16 +144,4 @@ class Operation(Span):
         _outer.reset(self._outer_token)
         self._span.__exit__(kind, error, trace)
         if not isinstance(outer, SlowTrace) or outer.end:
-            self._tell()
-
-    def _tell(self) -> None:
-        """Only the outermost operation prints; a slow one inside a quick one is printed by it, alone."""
-        if not _worth_telling(self._trace):
-            return
-        level = self._log.sink.verbosity.level
-        for text in report(self._trace, random.getrandbits(31), level, time.localtime):
-            self._log.text(text)
-
-
-def _worth_telling(trace: SlowTrace) -> bool:
-    return trace.is_slow or any(isinstance(item, SlowTrace) and _worth_telling(item) for item in trace.items)
+            tell(self._trace, self._log)  # only the outermost prints; a slow one inside a quick one is printed by it
