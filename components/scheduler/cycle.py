@@ -6,7 +6,7 @@ stopped, so that over time every node is tried. Equal scores are settled by the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -59,13 +59,14 @@ class Cycle:
         self._choice = choice
         self._next_start = 0
 
-    def decide(self, pod: PodInfo) -> Decision:
-        """Filter, score, choose; when nothing fits, let PostFilter try to make room."""
+    def decide(self, pod: PodInfo, done: Callable[[str], None] = lambda step: None) -> Decision:
+        """Filter, score, choose; when nothing fits, let PostFilter try to make room. `done` hears of each step."""
         state = CycleState()
         diagnosis = Diagnosis(len(self._snapshot.nodes))
         if not self._snapshot.nodes:
             return Decision(state, diagnosis=diagnosis)
         feasible, evaluated, failed = self._feasible(state, pod, diagnosis)
+        done("Computing predicates done")
         if failed is not None:
             return Decision(state, failure=failed, diagnosis=diagnosis)
         if not feasible:
@@ -78,6 +79,7 @@ class Cycle:
         scores = self._framework.run_score(state, pod, feasible, self._snapshot)
         best = max(score.total for score in scores)
         name = self._choice.choice([score.name for score in scores if score.total == best])
+        done("Prioritizing done")
         return Decision(state, name, evaluated_nodes=evaluated, feasible_nodes=len(feasible), scores=tuple(scores))
 
     # -- filtering ------------------------------------------------------------------------------------------------

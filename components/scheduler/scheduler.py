@@ -47,6 +47,7 @@ from kubeglass.components.scheduler.queue import Nominator, QueuedPod, Schedulin
 from kubeglass.components.scheduler.resources import collect_pod_resources
 from kubeglass.components.scheduler.snapshot import PodInfo, Snapshot
 from kubeglass.components.scheduler.surroundings import World
+from kubeglass.logging.slowlog import told_if_slow
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing.causality import Causes, cause_of, hand_on
@@ -54,6 +55,8 @@ from kubeglass.telemetry.tracing.context import current_context
 from kubeglass.telemetry.tracing.tracer import Span, use
 
 _EVENT_NOTE_LIMIT = 1024
+_SLOW_SECONDS = 0.1
+"""A decision that takes this long leaves the text of its steps in the log."""
 
 
 class Scheduler:
@@ -189,8 +192,10 @@ class Scheduler:
         return {"parent": parent, "links": links}
 
     def _decide(self, pod: PodInfo) -> Decision:
+        described = {"namespace": pod.namespace, "name": pod.name}
         try:
-            return self._cycle.decide(pod)
+            with told_if_slow(self._log, "Scheduling", _SLOW_SECONDS, described) as step:
+                return self._cycle.decide(pod, step)
         except PluginFailed as failed:
             return Decision(CycleState(), failure=str(failed))
 
