@@ -3,14 +3,12 @@
 A log table holds every version once, and a current table says which one is the newest for each key. One writer thread
 commits whatever has queued up as a single transaction (group commit), so the loop never waits for the disk and
 many writers share one fsync; each write in the group succeeds or fails alone. Reads use a second connection on the
-loop's thread. A file that cannot be trusted is refused with StoreCorrupt, never reset.
+loop's thread. The file itself, and why it may be refused: sqlitefile.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import queue
 import sqlite3
 import threading
@@ -22,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from kubeglass.components.apiserver.storage import sqlitefile
 from kubeglass.components.apiserver.storage.backend import (
     Batch,
     Compacted,
@@ -32,44 +31,21 @@ from kubeglass.components.apiserver.storage.backend import (
     Page,
     RevisionConflict,
     StorageError,
-    StoreCorrupt,
     StoreUnavailable,
     prefix_end,
 )
 from kubeglass.components.apiserver.storage.feed import Signal
 
-_APPLICATION_ID = 0x4B474C53  # "KGLS"
-_FORMAT = 1
-_SCHEMA = """
-CREATE TABLE log (
-    revision INTEGER PRIMARY KEY,
-    key TEXT NOT NULL,
-    value BLOB,                          -- NULL: the key was deleted
-    create_revision INTEGER NOT NULL,
-    prev_revision INTEGER NOT NULL       -- the row this one replaces, 0 for a new key
-);
-CREATE TABLE current (
-    key TEXT PRIMARY KEY,
-    revision INTEGER NOT NULL,
-    expires REAL                         -- seconds since the epoch, NULL: never
-) WITHOUT ROWID;
-CREATE INDEX current_expires ON current (expires) WHERE expires IS NOT NULL;
-CREATE TABLE compaction (revision INTEGER NOT NULL);
-INSERT INTO compaction VALUES (0);
-"""
 _GROUP = 256
 """How many queued writes share one commit at most."""
 _RECENT = 4096
 """How many events are kept in memory for watches; older ones are read from the file."""
 _BATCH = 500
 """How many events a watch that reads from the file delivers at once."""
-_QUICK_CHECK_BYTES = 64 * 1024 * 1024
-"""Larger files are checked page by page as they are read, not at start."""
 
 _FIRST_REVISION = 1
 _ENTRY = "SELECT log.key, log.value, log.revision, log.create_revision FROM "
 _CURRENT = _ENTRY + "current JOIN log ON log.revision = current.revision "
-
 
 T = TypeVar("T")
 
@@ -105,13 +81,13 @@ class SqliteBackend:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._lock = _lock(self.path)
+        self._lock = sqlitefile.lock(self.path)
         try:
             if not self.path.exists():
-                _create(self.path)
-            connection = _open(self.path)
+                sqlitefile.create(self.path)
+            connection = sqlitefile.checked(self.path)
             self._writer = _Writer(connection, self._clock)
-            self._reader = _connect(self.path)
+            self._reader = sqlitefile.connect(self.path)
         except BaseException:
             self._lock.close()
             raise
@@ -192,7 +168,7 @@ class SqliteBackend:
         return self._count(prefix, prefix_end(prefix), inclusive=True)
 
     async def size_bytes(self) -> int:
-        return sum(file.stat().st_size for file in (self.path, _wal(self.path)) if file.exists())
+        return sum(file.stat().st_size for file in (self.path, sqlitefile.wal(self.path)) if file.exists())
 
     # Reading: on the loop's thread, from committed state only.
 
@@ -209,7 +185,7 @@ class SqliteBackend:
         try:
             return self._reader.execute(sql, parameters).fetchall()
         except sqlite3.DatabaseError as error:
-            raise _translated(self.path, error) from error
+            raise sqlitefile.translated(self.path, error) from error
 
     def _count(self, after: str, end: str, *, inclusive: bool = False) -> int:
         operator = ">=" if inclusive else ">"
@@ -294,7 +270,7 @@ class SqliteBackend:
                 writer.connection.execute("ROLLBACK")
             writer.revision = before
             writer.take_events()
-            failure = _translated(self.path, error)
+            failure = sqlitefile.translated(self.path, error)
             for job in jobs:
                 job.error = failure
             return []
@@ -388,98 +364,3 @@ def _event(key: str, value: bytes | None, replaced: int, old: bytes | None, revi
     if value is None:
         return Event("delete", key, b"", old, revision, False)
     return Event("put", key, value, old, revision, replaced == 0)
-
-
-def _wal(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
-
-
-def _lock(path: Path) -> IO[str]:
-    """Hold the store for this process. Raises StoreUnavailable, naming who has it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_name(path.name + ".lock").open("a+")
-    except OSError as error:
-        raise StoreUnavailable(f"cannot open the store {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        owner = file.read().strip() or "unknown"
-        file.close()
-        raise StoreUnavailable(f"the store {path} is in use by another process (pid {owner})") from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
-
-
-def _create(path: Path) -> None:
-    """A new, empty store; it appears under its name only when it is whole."""
-    if _wal(path).exists():
-        raise _corrupt(path, "the file is missing but its write-ahead log is there")
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.unlink(missing_ok=True)
-    connection = sqlite3.connect(unfinished, isolation_level=None)
-    try:
-        connection.executescript(
-            f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_FORMAT};"
-            f"BEGIN; {_SCHEMA} COMMIT; PRAGMA journal_mode = WAL;"
-        )
-    finally:
-        connection.close()
-    unfinished.rename(path)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """The writing connection of a store that has been checked."""
-    _check_header(path)
-    try:
-        connection = _connect(path)
-        if path.stat().st_size <= _QUICK_CHECK_BYTES:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise _corrupt(path, verdict.splitlines()[-1])
-    except sqlite3.DatabaseError as error:
-        raise _translated(path, error) from error
-    return connection
-
-
-def _check_header(path: Path) -> None:
-    """Look at the first bytes before SQLite does, because opening a database may already change it."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(100)
-    except OSError as error:
-        raise StoreUnavailable(f"cannot open the store {path}: {error.strerror}") from error
-    if not header:
-        raise _corrupt(path, "the file is empty")
-    if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
-        raise _corrupt(path, "it is not a database")
-    if int.from_bytes(header[68:72], "big") != _APPLICATION_ID:
-        raise _corrupt(path, "it is not a kubeglass store")
-    written = int.from_bytes(header[60:64], "big")
-    if written != _FORMAT:
-        raise _corrupt(path, f"it has format {written}, this version reads format {_FORMAT}")
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA busy_timeout = 5000")
-    return connection
-
-
-def _corrupt(path: Path, detail: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"the store {path} is corrupt: {detail}. Nothing was changed. "
-        f"Restore the file from a backup, or move it away to start with an empty cluster."
-    )
-
-
-def _translated(path: Path, error: sqlite3.Error) -> StorageError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return _corrupt(path, str(error))
-    return StoreUnavailable(f"the store {path} failed: {error}")
