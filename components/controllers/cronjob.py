@@ -16,7 +16,7 @@ from kubeglass.components.api.objects import encode
 from kubeglass.components.controllers.actions import Action, Create, Delete, Emit, Patch, Plan
 from kubeglass.components.controllers.context import CONTROLLER, ControllerContext, follow, follow_members
 from kubeglass.components.controllers.cronschedule import Schedule, ScheduleError, at, parse
-from kubeglass.components.controllers.job import is_over
+from kubeglass.components.controllers.jobplan import is_over
 from kubeglass.components.controllers.metrics import CronJobMetrics
 from kubeglass.components.controllers.ownership import owner_reference
 from kubeglass.components.controllers.views import CronJob, Job

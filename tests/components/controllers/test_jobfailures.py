@@ -8,7 +8,7 @@ import pytest
 
 from kubeglass.components.api.objects import Pod, decode
 from kubeglass.components.controllers.actions import Patch
-from kubeglass.components.controllers.job import FINALIZER, Observed, plan
+from kubeglass.components.controllers.jobplan import FINALIZER, Observed, plan
 from kubeglass.components.controllers.views import Job
 from kubeglass.components.machinery import clock
 

@@ -23,7 +23,7 @@ from kubeglass.components.controllers import endpointslice, nodelifecycle, podgc
 from kubeglass.components.controllers.actions import Create, Patch, describe
 from kubeglass.components.controllers.arithmetic import fnv32a, safe_encode, scaled, template_hash
 from kubeglass.components.controllers.controllers import CONTROLLERS, selected
-from kubeglass.components.controllers.job import indexes, ranges
+from kubeglass.components.controllers.jobplan import indexes, ranges
 from kubeglass.components.controllers.nodeipam import Ranges, preferred_index
 from kubeglass.components.controllers.ownergraph import FOREGROUND, OwnerGraph, deletion_policy, judge
 from kubeglass.components.controllers.podstate import deletion_rank
