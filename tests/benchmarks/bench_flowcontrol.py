@@ -1,8 +1,9 @@
 """What flow control costs: CPU per admitted request, step by step, and memory per queued request.
 
 The bounds are 25 µs and 2 KB per request; `theirs` is the plain max-in-flight counter it replaces. The bound on CPU is
-for a core that adds up a million integers in 40 ms; on a slower or a shared one it grows as that sum does, measured in
-the same minute.
+for a core that adds up a million integers in 40 ms, as one of two quiet virtual ones does. On a slower or a shared one
+everything takes longer, so the figure is shown as it was measured, and then as it would be on that core: divided by how
+much longer the sum took, just before and just after. A faster core gets no discount: there both figures are the same.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.benchmarks.report import Row
 from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Ticket
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
-from kubeglass.components.apiserver.flowcontrol.recorder import Caller
+from kubeglass.components.apiserver.flowcontrol.records import Caller
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.telemetry.metrics.registry import Registry
 
@@ -27,6 +28,9 @@ _BATCH = 2000
 _QUEUED = 10_000
 _CPU_BOUND_MICROSECONDS = 25.0
 _MEMORY_BOUND_MEGABYTES = 20.0
+_TICKET = "ticket (the two above and their metrics)"
+_QUEUE = "queue set: arrive, dispatch, finish"
+_RECORD = "recorder and talkers"
 
 
 def _controller() -> FlowController:
@@ -80,26 +84,27 @@ def _steps(rounds: int) -> Iterable[tuple[str, float]]:
     def queue() -> None:
         for digest in digests:
             flow = regulator.flow("service-accounts")
-            ticket = controller.ticket(digest)
-            flow.level.queues.arrive(ticket.request, now())
-            flow.level.queues.finish(ticket.request, now())
+            request = controller.ticket(digest).request
+            flow.level.queues.arrive(request, now())
+            flow.level.queues.finish(request, now())
+            request.owner = None
 
     def tickets() -> None:
         for digest in digests:
-            controller.ticket(digest)
+            controller.ticket(digest).request.owner = None  # as at the end of a request, so that nothing is a cycle
 
     account = controller.ticket(digests[0])
 
     def remember() -> None:
         for _ in range(_BATCH):
-            controller._remember(account, "executed", 0)
+            controller.recorder.add(controller._record(account, "executed", 0), 0)
 
     made = _measured(tickets, rounds)
     yield "classify", _measured(classify, rounds)
     yield "width, hash", _measured(estimate_and_hash, rounds)
-    yield "ticket (the two above and their metrics)", made
-    yield "queue set: arrive, dispatch, finish", _measured(queue, rounds) - made
-    yield "recorder and talkers", _measured(remember, rounds)
+    yield _TICKET, made
+    yield _QUEUE, _measured(queue, rounds) - made
+    yield _RECORD, _measured(remember, rounds)
 
 
 async def _admissions(controller: FlowController, digests: list[RequestDigest], caller: Caller) -> None:
@@ -204,16 +209,27 @@ class _Measured(Exception):
 
 def run(rounds: int) -> Iterable[Row]:
     """All rows."""
-    for step, cost in _steps(rounds):
+    steps = dict(_steps(rounds))
+    for step, cost in steps.items():
         yield Row(f"step: {step}", f"{cost:.1f} µs", "", cost, "", True)
     before = _slowness()
     ours, theirs = _cpu(rounds)
     slowness = (before + _slowness()) / 2
-    bound = f"<= {_CPU_BOUND_MICROSECONDS:.0f} µs × {slowness:.1f}"
-    ratio = ours / (_CPU_BOUND_MICROSECONDS * slowness)
-    yield Row("an admitted request", f"{ours:.1f} µs", f"{theirs:.2f} µs", ratio, bound, ratio <= 1)
+    rest = ours - steps[_TICKET] - steps[_QUEUE] - steps[_RECORD]
+    yield Row("step: the rest: coroutines, requests in flight, execution time", f"{rest:.1f} µs", "", rest, "", True)
+    bound = f"<= {_CPU_BOUND_MICROSECONDS:.0f} µs"
+    ratio = ours / slowness / _CPU_BOUND_MICROSECONDS
+    yield Row("an admitted request, as measured", f"{ours:.1f} µs", f"{theirs:.2f} µs", ours / theirs, "", True)
+    yield Row(
+        f"the same on the core of the bound ({slowness:.2f} times faster)",
+        f"{ours / slowness:.1f} µs",
+        f"{theirs / slowness:.2f} µs",
+        ratio,
+        bound,
+        ratio <= 1,
+    )
     contended = _contended(rounds)
-    yield Row("the same, 580 of 600 callers queued", f"{contended:.1f} µs", "", contended / ours, "", True)
+    yield Row("as measured, 580 of 600 callers queued", f"{contended:.1f} µs", "", contended / ours, "", True)
     megabytes = asyncio.run(_queued_bytes()) * _QUEUED / 1e6
     ratio = megabytes / _MEMORY_BOUND_MEGABYTES
     yield Row("10,000 queued requests", f"{megabytes:.1f} MB", "", ratio, "<= 20 MB", ratio <= 1)

@@ -19,10 +19,11 @@ from types import TracebackType
 from kubeglass.components.api.objects.flowcontrol import FlowSchema, PriorityLevel
 from kubeglass.components.apiserver.flowcontrol.configuration import Plan
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics, FlowTally
-from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
-from kubeglass.components.apiserver.flowcontrol.recorder import EXECUTED, Caller, Record, Recorder
+from kubeglass.components.apiserver.flowcontrol.recorder import Recorder
+from kubeglass.components.apiserver.flowcontrol.records import EXECUTED, Caller, Record
 from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Level, Regulator
 from kubeglass.components.apiserver.flowcontrol.rejections import wait_deadline
+from kubeglass.components.apiserver.flowcontrol.requests import EXECUTING, REJECTED, WAITING, Request
 from kubeglass.components.apiserver.flowcontrol.rows import (
     OPEN_WATCHES,
     OVERWRITTEN,
@@ -70,9 +71,11 @@ class Ticket:
         "digest",
         "executed_ns",
         "flow",
+        "is_watch",
         "kind",
         "limit",
         "query",
+        "received",
         "request",
         "seats_in_use",
         "tally",
@@ -86,7 +89,8 @@ class Ticket:
         digest: RequestDigest,
         query: Mapping[str, str],
         caller: Caller,
-        deadline: int,
+        received: int,
+        deadline: int | None,
     ) -> None:
         self._controller = controller
         self._turn: asyncio.Future[None] | None = None
@@ -95,8 +99,10 @@ class Ticket:
         self.flow = flow
         self.digest = digest
         self.kind = "readOnly" if digest.verb in READ_ONLY_VERBS else "mutating"
+        self.is_watch = digest.verb == "watch" and digest.is_resource
         self.query = query
         self.caller = caller
+        self.received = received
         self.deadline = deadline
         self.request: Request
         self.tally: FlowTally
@@ -106,9 +112,10 @@ class Ticket:
         self.limit = self.seats_in_use = 0  # of the level, when it was decided
 
     async def __aenter__(self) -> Ticket:
-        if self._controller.arrive(self):
-            await self._controller.wait(self)
-        self._controller.admit(self)
+        controller = self._controller
+        if controller.arrive(self):
+            await controller.wait(self)
+        controller.admit(self)
         return self
 
     async def __aexit__(
@@ -123,10 +130,6 @@ class Ticket:
     @property
     def exempt(self) -> bool:
         return self.flow.level.view.is_exempt
-
-    @property
-    def is_watch(self) -> bool:
-        return self.digest.verb == "watch" and self.digest.is_resource
 
 
 class FlowController:
@@ -149,13 +152,14 @@ class FlowController:
         self.now = now
         self.wall_ns = wall_ns
         self.metrics = metrics
+        self._tallies, self._executing = metrics.tallies, metrics.executing
         self.recorder = recorder or Recorder()
         self.regulator = Regulator(server_limit, now(), self._dispatched, features)
         self.default_wait_ns = default_wait_ns
         self.on_idle_quiescing: Callable[[], None] = lambda: None
         self._metered: dict[str, Level] = {}
         self._follow_levels()
-        metrics.collect(self.regulator, self._own_samples)
+        metrics.collect(self.regulator, self._own_samples, now)
 
     # configuration
 
@@ -167,9 +171,10 @@ class FlowController:
 
     def adjust(self) -> None:
         """The borrowing step, due every ten seconds."""
-        self.regulator.adjust(self.now())
-        self.regulator.sizes.prune(self.now())
-        self.metrics.limits_changed(self.regulator)
+        now = self.now()
+        self.regulator.adjust(now)
+        self.regulator.sizes.prune(now)
+        self.metrics.limits_changed(self.regulator, now)
 
     def _follow_levels(self) -> None:
         levels = self.regulator.levels
@@ -179,7 +184,7 @@ class FlowController:
         for name in levels.keys() - self._metered.keys():
             self.metrics.level_added(levels[name])
         self._metered = dict(levels)
-        self.metrics.limits_changed(self.regulator)
+        self.metrics.limits_changed(self.regulator, self.now())
 
     # requests
 
@@ -196,11 +201,10 @@ class FlowController:
         now = self.now()
         flow = self.regulator.classify(digest)
         work, watchers = self.regulator.estimate(digest, query, flow.level, now)
-        until = wait_deadline(now if received is None else received, deadline, self.default_wait_ns)
-        ticket = Ticket(self, flow, digest, query, caller, until)
-        ticket.request = flow.request(digest, work, ticket)
-        ticket.tally = self.metrics.tally(flow)
-        ticket.tally.classified(ticket.request.max_seats, watchers)
+        ticket = Ticket(self, flow, digest, query, caller, now if received is None else received, deadline)
+        ticket.request = request = flow.request(digest, work, ticket)
+        ticket.tally = tally = self._tallies.get(flow.counters) or self.metrics.begin_tally(flow)
+        tally.classified(request.max_seats, watchers)
         return ticket
 
     async def enter(self, ticket: Ticket) -> None:
@@ -211,23 +215,29 @@ class FlowController:
         """The request comes to its level; whether it has to wait."""
         request = ticket.request
         ticket.flow.level.queues.arrive(request, self.now())
-        if request.queue is not None:
+        if request.state is EXECUTING:
+            ticket.tally.ran_at_once(request.queue_length)
+        elif request.state is WAITING:
             ticket.tally.enqueued(request.queue_length)
-        return request.state is State.WAITING
+            return True
+        return False
 
     def admit(self, ticket: Ticket) -> None:
         """The decision has fallen. Raises Rejected."""
         queues = ticket.flow.level.queues
         ticket.limit, ticket.seats_in_use = queues.limit, queues.seats_in_use
-        if ticket.request.state is State.REJECTED:
+        if ticket.request.state is REJECTED:
             raise self._rejected(ticket)
-        self._started(ticket)
+        self._executing[ticket.kind].change(1, ticket.request.start_ns)
+        if ticket.is_watch:
+            ticket._watch = self.regulator.watches.register(ticket.digest, ticket.query.get("fieldSelector", ""))
 
     async def wait(self, ticket: Ticket) -> None:
         """Waits until the decision falls."""
         loop = asyncio.get_running_loop()
         ticket._turn = loop.create_future()
-        ticket._expiry = loop.call_later(max(ticket.deadline - self.now(), 0) / SECOND, self._expire, ticket)
+        until = wait_deadline(ticket.received, ticket.deadline, self.default_wait_ns)
+        ticket._expiry = loop.call_later(max(until - self.now(), 0) / SECOND, self._expire, ticket)
         load = self.metrics.waiting[ticket.kind]
         load.change(1, self.now())
         try:
@@ -239,60 +249,59 @@ class FlowController:
             ticket._expiry.cancel()
             ticket._expiry = ticket._turn = None
             load.change(-1, self.now())
-            ticket.waited_ns = max(self._decided(ticket) - ticket.request.arrival_ns, 0)
+            self._waited(ticket)
+        if ticket.request.state is EXECUTING:
+            ticket.tally.dispatched(ticket.waited_ns)
 
-    def _decided(self, ticket: Ticket) -> int:
-        """When the wait ended: the dispatch or, for a rejected request, now."""
-        return ticket.request.start_ns or self.now()
+    def _waited(self, ticket: Ticket) -> None:
+        """The wait ended with the dispatch or, for a rejected request, now."""
+        ticket.waited_ns = max((ticket.request.start_ns or self.now()) - ticket.request.arrival_ns, 0)
 
     def _abandon(self, ticket: Ticket) -> None:
         """The client left. If its turn had come meanwhile, it gives the seats back unused."""
         ticket.cancelled = True
-        ticket.waited_ns = max(self._decided(ticket) - ticket.request.arrival_ns, 0)
+        self._waited(ticket)
         if ticket.flow.level.queues.eject(ticket.request, self.now()):
             self._rejected(ticket)
-        elif ticket.request.state is State.EXECUTING:
-            self._started(ticket)
+        elif ticket.request.state is EXECUTING:
+            ticket.tally.dispatched(ticket.waited_ns)
+            self.admit(ticket)
             self.leave(ticket)
 
     def _expire(self, ticket: Ticket) -> None:
-        if ticket.flow.level.queues.eject(ticket.request, self.now()):
-            self._wake(ticket)
+        if ticket._turn is not None and ticket.flow.level.queues.eject(ticket.request, self.now()):
+            self._wake(ticket._turn)
 
     def _dispatched(self, request: Request) -> None:
         ticket = request.owner
         assert isinstance(ticket, Ticket)
-        self._wake(ticket)
+        if ticket._turn is not None:
+            self._wake(ticket._turn)
 
-    def _wake(self, ticket: Ticket) -> None:
-        if ticket._turn is not None and not ticket._turn.done():
-            ticket._turn.set_result(None)
-
-    def _started(self, ticket: Ticket) -> None:
-        ticket.tally.started(ticket.waited_ns)
-        self.metrics.executing[ticket.kind].change(1, ticket.request.start_ns)
-        if ticket.is_watch:
-            ticket._watch = self.regulator.watches.register(ticket.digest, ticket.query.get("fieldSelector", ""))
+    def _wake(self, turn: asyncio.Future[None]) -> None:
+        if not turn.done():  # done: cancelled
+            turn.set_result(None)
 
     def leave(self, ticket: Ticket) -> None:
         """The handler is done: its seats, if it still holds them, and its watch."""
         self.finish(ticket)
-        self.regulator.watches.forget(ticket._watch)
-        ticket._watch = None
+        if ticket._watch is not None:
+            self.regulator.watches.forget(ticket._watch)
+            ticket._watch = None
 
     def finish(self, ticket: Ticket) -> None:
         """Gives the seats back, some of them later. Only the first call counts."""
         request, level = ticket.request, ticket.flow.level
-        if request.state is not State.EXECUTING:
+        if request.state is not EXECUTING:
             return
         now = self.now()
         release = level.queues.finish(request, now)
         if release is not None:
             asyncio.get_running_loop().call_later((release - now) / SECOND, self._release, ticket)
-        ticket.executed_ns = max(now - request.start_ns, 0)
-        self.metrics.executing[ticket.kind].change(-1, now)
-        ticket.tally.finished(ticket.executed_ns, ticket.is_watch)
-        self._remember(ticket, EXECUTED, now)
+        ticket.executed_ns = executed_ns = now - request.start_ns
+        self._executing[ticket.kind].change(-1, now)
+        ticket.tally.finished(executed_ns, ticket.is_watch)
+        self.recorder.add(self._record(ticket, EXECUTED, now), now)
         if release is None:
             request.owner = None  # breaks the cycle between ticket and request, which would keep the collector busy
         if level.quiescing and level.queues.idle:
@@ -306,29 +315,12 @@ class FlowController:
         level, request = ticket.flow.level, ticket.request
         level.retry_after.dropped(self.wall_ns() // SECOND)
         ticket.tally.turned_away(request.reason, ticket.waited_ns, request.queue is not None)
-        self._remember(ticket, request.reason, self.now())
+        now = self.now()
+        self.recorder.add(self._record(ticket, request.reason, now), now)
         request.owner = None
         return Rejected(ticket, level.retry_after.seconds)
 
     # remembering
-
-    def _remember(self, ticket: Ticket, outcome: str, now: int) -> None:
-        self._account(ticket, outcome, now)
-        self.recorder.add(self._record(ticket, outcome, now))
-
-    def _account(self, ticket: Ticket, outcome: str, now: int) -> None:
-        digest, request, flow = ticket.digest, ticket.request, ticket.flow
-        seat_ns = request.initial_seats * ticket.executed_ns + request.final_seats * request.additional_latency_ns
-        talkers = self.recorder.talkers(flow.level.name, now)
-        talker = talkers.of(flow.name, digest.user, now)
-        talkers.account(talker, seat_ns + request.initial_seats * ticket.waited_ns + SECOND // 1000, now)
-        talker.requests += 1
-        talker.seat_ns += seat_ns
-        talker.wait_ns += ticket.waited_ns
-        talker.queued += ticket.waited_ns > 0
-        talker.rejected += outcome != EXECUTED
-        talker.user_agent, talker.source = ticket.caller.user_agent, ticket.caller.source
-        talker.verb, talker.resource = digest.verb, digest.resource or digest.path
 
     def _record(self, ticket: Ticket, outcome: str, now: int) -> Record:
         request, flow = ticket.request, ticket.flow

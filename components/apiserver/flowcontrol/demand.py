@@ -19,56 +19,33 @@ class DemandSample(msgspec.Struct, frozen=True):
     duration_ns: int
     average: float
     deviation: float
-    low: int
     high: int
 
 
-class Integrator:
-    """Integrates a quantity over time."""
+class DemandPeriod:
+    """Sums up one period: which demand there was, for how long. Whoever raises the demand raises `high`, too."""
 
-    __slots__ = ("_area", "_high", "_low", "_since", "_squares", "_start", "value")
+    __slots__ = ("_area", "_duration", "_squares", "high")
 
-    def __init__(self, now: int, value: int = 0) -> None:
-        self.value = value
-        self._since = self._start = now
-        self._area = self._squares = 0
-        self._low = self._high = value
+    def __init__(self, demand: int = 0) -> None:
+        self._duration = self._area = self._squares = 0
+        self.high = demand  # even if it was so for no time at all
 
-    def set(self, value: int, now: int) -> None:
-        """The quantity has this value from now on."""
-        if now > self._since:
-            self._advance(now)
-        self.value = value
-        if value > self._high:
-            self._high = value
-        elif value < self._low:
-            self._low = value
+    def add(self, demand: int, nanoseconds: int) -> None:
+        """The demand was this for so long."""
+        area = demand * nanoseconds
+        self._duration += nanoseconds
+        self._area += area
+        self._squares += demand * area
 
-    def _advance(self, now: int) -> None:
-        elapsed = now - self._since
-        if elapsed > 0:
-            self._since = now
-            area = self.value * elapsed
-            self._area += area
-            self._squares += self.value * area
-
-    def sample(self, now: int) -> DemandSample:
-        """The statistics since the last reset."""
-        self._advance(now)
-        duration = self._since - self._start
+    def sample(self) -> DemandSample:
+        """The statistics so far."""
+        duration = self._duration
         if not duration:
-            return DemandSample(0, math.nan, math.nan, self._low, self._high)
+            return DemandSample(0, math.nan, math.nan, self.high)
         average = self._area / duration
         variance = self._squares / duration - average * average
-        return DemandSample(duration, average, math.sqrt(max(variance, 0.0)), self._low, self._high)
-
-    def reset(self, now: int) -> DemandSample:
-        """Ends the period and starts a new one at the present value."""
-        ended = self.sample(now)
-        self._start = self._since
-        self._area = self._squares = 0
-        self._low = self._high = self.value
-        return ended
+        return DemandSample(duration, average, math.sqrt(max(variance, 0.0)), self.high)
 
 
 class SeatDemand:

@@ -15,9 +15,9 @@ import msgspec
 from kubeglass.components.api.objects.flowcontrol import FlowSchema
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Ticket
 from kubeglass.components.apiserver.flowcontrol.explain import describe_subject, explain
-from kubeglass.components.apiserver.flowcontrol.queueset import Queue, Request, State
-from kubeglass.components.apiserver.flowcontrol.recorder import Record
+from kubeglass.components.apiserver.flowcontrol.records import Record
 from kubeglass.components.apiserver.flowcontrol.regulator import Level
+from kubeglass.components.apiserver.flowcontrol.requests import Queue, Request, State
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.apiserver.flowcontrol.seats import SEAT_SECOND, SECOND, format_work
 from kubeglass.logging.goduration import duration_text

@@ -14,7 +14,7 @@ from kubeglass.components.api.user import MASTERS
 from kubeglass.components.apiserver.flowcontrol import watchinit
 from kubeglass.components.apiserver.flowcontrol.controller import READ_ONLY_VERBS, FlowController, Rejected, Ticket
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
-from kubeglass.components.apiserver.flowcontrol.recorder import Caller
+from kubeglass.components.apiserver.flowcontrol.records import Caller
 from kubeglass.components.apiserver.flowcontrol.rejections import BODY
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from kubeglass.components.apiserver.flowcontrol.queueset import FlowCounters, QueueSet
-from kubeglass.components.apiserver.flowcontrol.ratios import Held, RatioAccount
+from kubeglass.components.apiserver.flowcontrol.queueset import Occupancy, QueueSet
+from kubeglass.components.apiserver.flowcontrol.ratios import RatioAccount
 from kubeglass.components.apiserver.flowcontrol.regulator import Flow, Level, Regulator
+from kubeglass.components.apiserver.flowcontrol.requests import FlowCounters
 from kubeglass.components.apiserver.flowcontrol.rows import (
     CURRENT_EXECUTING,
     CURRENT_EXECUTING_SEATS,
@@ -64,60 +65,65 @@ OwnSamples = Callable[[], Iterable[tuple[Metric, tuple[str, ...], float]]]
 
 
 class LevelLoad:
-    """The time-weighted ratios of one level; told of every transition of its queue set."""
+    """The time-weighted ratios of one level, as of the last account of its queue set."""
 
-    __slots__ = ("_demand", "_executing", "_held", "_seats", "_waiting")
+    __slots__ = ("_demand", "_executing", "_queues", "_seats", "_waiting")
 
-    def __init__(self, metrics: FlowControlMetrics, level: str, now: int) -> None:
-        self._held: Held[tuple[int, int, int, int]] = Held((0, 0, 0, 0), now)
-        self._waiting = RatioAccount(metrics.request_utilization.labels("waiting", level))
-        self._executing = RatioAccount(metrics.request_utilization.labels("executing", level))
-        self._seats = RatioAccount(metrics.seat_utilization.labels(level))
-        self._demand = RatioAccount(metrics.demand_seats.labels(level))
-
-    def changed(self, queues: QueueSet, now: int) -> None:
-        """Takes over the state of the queue set."""
-        seats = queues.seats_in_use
-        self._held.change((queues.waiting, queues.executing, seats, seats + queues.waiting_seats), now)
+    def __init__(self, metrics: FlowControlMetrics, level: Level) -> None:
+        self._waiting = RatioAccount(metrics.request_utilization.labels("waiting", level.name))
+        self._executing = RatioAccount(metrics.request_utilization.labels("executing", level.name))
+        self._seats = RatioAccount(metrics.seat_utilization.labels(level.name))
+        self._demand = RatioAccount(metrics.demand_seats.labels(level.name))
+        self._queues = level.queues
+        level.queues.on_account = self._add
 
     def measure_against(self, seats: int, queue_slots: int, now: int) -> None:
         """The limits that the ratios refer to from now on."""
-        self._settle(now)
+        self._queues.account(now)
         self._waiting.denominator = queue_slots
         self._executing.denominator = self._seats.denominator = self._demand.denominator = seats
 
     def publish(self, now: int) -> None:
         """Brings the instruments up to date."""
-        self._settle(now)
-        for account, numerator in zip(self._accounts, self._held.state, strict=True):
-            account.publish(numerator)
+        self._queues.account(now)
+        waiting, executing, seats, waited_for = self._queues.occupancy
+        self._waiting.publish(waiting)
+        self._executing.publish(executing)
+        self._seats.publish(seats)
+        self._demand.publish(seats + waited_for)
 
-    @property
-    def _accounts(self) -> tuple[RatioAccount, ...]:
-        return self._waiting, self._executing, self._seats, self._demand
-
-    def _settle(self, now: int) -> None:
-        for state, nanoseconds in self._held.take(now).items():
-            for account, numerator in zip(self._accounts, state, strict=True):
-                account.add(numerator, nanoseconds)
+    def _add(self, lasted: Mapping[Occupancy, int]) -> None:
+        for (waiting, executing, seats, waited_for), nanoseconds in lasted.items():
+            self._waiting.add(waiting, nanoseconds)
+            self._executing.add(executing, nanoseconds)
+            self._seats.add(seats, nanoseconds)
+            self._demand.add(seats + waited_for, nanoseconds)
 
 
 class KindLoad:
-    """Requests of one kind (mutating or readOnly) in one phase: the ratio over time, and the peak of each second."""
+    """Requests of one kind (mutating or readOnly) in one phase: the ratio over time, and the peak of each second.
 
-    __slots__ = ("_account", "_held", "count", "peak")
+    A change notes how long which count lasted; the account is made up when somebody reads it.
+    """
+
+    __slots__ = ("_account", "_lasted", "_since", "count", "peak")
 
     def __init__(self, child: TimingRatioChild, now: int) -> None:
         self._account = RatioAccount(child)
-        self._held: Held[int] = Held(0, now)
+        self._lasted: dict[int, int] = {}
+        self._since = now
         self.count = self.peak = 0
 
     def change(self, by: int, now: int) -> None:
         """One more, or one less."""
-        self.count = count = self.count + by
+        count = self.count
+        elapsed = now - self._since
+        if elapsed > 0:
+            self._lasted[count] = self._lasted.get(count, 0) + elapsed
+            self._since = now
+        self.count = count = count + by
         if count > self.peak:
             self.peak = count
-        self._held.change(count, now)
 
     def measure_against(self, limit: int, now: int) -> None:
         self._settle(now)
@@ -133,7 +139,9 @@ class KindLoad:
         return peak
 
     def _settle(self, now: int) -> None:
-        for count, nanoseconds in self._held.take(now).items():
+        self.change(0, now)
+        lasted, self._lasted = self._lasted, {}
+        for count, nanoseconds in lasted.items():
             self._account.add(count, nanoseconds)
 
 
@@ -141,7 +149,7 @@ class FlowTally:
     """What the requests of one flow did. Where only numbers of equal observations matter they are kept until `publish`;
     waits, executions and rejections are observed at once, so that they carry exemplars."""
 
-    __slots__ = ("_enqueued", "_exempt", "_labels", "_metrics", "_regular", "_seats", "_started", "_watch", "_watchers")
+    __slots__ = ("_at_once", "_enqueued", "_exempt", "_labels", "_metrics", "_regular", "_seats", "_watch", "_watchers")
 
     def __init__(self, metrics: FlowControlMetrics, level: str, schema: str, exempt: bool) -> None:
         self._metrics = metrics
@@ -150,7 +158,7 @@ class FlowTally:
         self._seats: dict[int, int] = {}
         self._watchers: dict[int, int] = {}
         self._enqueued: dict[int, int] = {}
-        self._started = 0  # at once
+        self._at_once: dict[int, int] = {}
         self._regular: HistogramChild | None = None
         self._watch: HistogramChild | None = None
 
@@ -160,14 +168,16 @@ class FlowTally:
         if watchers is not None:
             self._watchers[watchers] = self._watchers.get(watchers, 0) + 1
 
+    def ran_at_once(self, queue_length: int) -> None:
+        """A request found its seats free. `queue_length` is as for `enqueued`; 0: it came to no queue."""
+        self._at_once[queue_length] = self._at_once.get(queue_length, 0) + 1
+
     def enqueued(self, queue_length: int) -> None:
+        """A request has to wait, in a queue that has become so long."""
         self._enqueued[queue_length] = self._enqueued.get(queue_length, 0) + 1
 
-    def started(self, waited_ns: int) -> None:
-        """A request leaves flow control for its handler."""
-        if not waited_ns:
-            self._started += 1
-            return
+    def dispatched(self, waited_ns: int) -> None:
+        """A request that waited leaves flow control for its handler."""
         self._metrics.dispatched.labels(*self._labels).inc()
         if not self._exempt:
             self._metrics.wait_seconds.labels(*self._labels, "true").observe(waited_ns / SECOND)
@@ -193,12 +203,16 @@ class FlowTally:
         metrics, labels = self._metrics, self._labels
         _observe_many(metrics.estimated_seats, labels, self._seats)
         _observe_many(metrics.watch_count, labels, self._watchers)
+        started = sum(self._at_once.values())
+        for length, count in self._at_once.items():
+            if length:
+                self._enqueued[length] = self._enqueued.get(length, 0) + count
+        self._at_once.clear()
         _observe_many(metrics.queue_length, labels, self._enqueued)
-        if self._started:
-            metrics.dispatched.labels(*labels).value += self._started
+        if started:
+            metrics.dispatched.labels(*labels).value += started
             if not self._exempt:
-                _observe_many(metrics.wait_seconds, (*labels, "true"), {0: self._started})
-            self._started = 0
+                _observe_many(metrics.wait_seconds, (*labels, "true"), {0: started})
 
 
 def _observe_many(histogram: HistogramInstrument, labels: tuple[str, ...], observations: dict[int, int]) -> None:
@@ -233,7 +247,7 @@ class FlowControlMetrics:
         self.waiting = {kind: KindLoad(ratios.labels("waiting", kind), now()) for kind in KINDS}
         self.executing = {kind: KindLoad(ratios.labels("executing", kind), now()) for kind in KINDS}
         self._loads: dict[str, LevelLoad] = {}
-        self._tallies: dict[FlowCounters, FlowTally] = {}
+        self.tallies: dict[FlowCounters, FlowTally] = {}
         self._now = now
         self._flow_gauges = [bind(row) for row in (CURRENT_INQUEUE, CURRENT_INQUEUE_SEATS, CURRENT_EXECUTING)]
         self._flow_gauges += [bind(CURRENT_EXECUTING_SEATS), bind(REQUEST_CONCURRENCY_IN_USE)]
@@ -248,11 +262,11 @@ class FlowControlMetrics:
         self._seen = _Seen({}, {})
         self._registry = registry
 
-    def collect(self, regulator: Regulator, own: OwnSamples) -> None:
-        """From now on every scrape takes over the state of the regulator."""
+    def collect(self, regulator: Regulator, own: OwnSamples, now: Callable[[], int]) -> None:
+        """From now on every scrape takes over the state of the regulator, which runs on the clock `now`."""
 
         def at_scrape() -> Iterable[tuple[Metric, tuple[str, ...], float]]:
-            self.take_over(regulator)
+            self.take_over(regulator, now())
             return own()
 
         self._registry.collect(OWN_ROWS, at_scrape)
@@ -270,25 +284,21 @@ class FlowControlMetrics:
             self._inqueue.labels(kind).set(self.waiting[kind].take_peak())
             self._inflight.labels(kind).set(self.executing[kind].take_peak())
 
-    def tally(self, flow: Flow) -> FlowTally:
-        """Where the requests of a flow are counted."""
-        tally = self._tallies.get(flow.counters)
-        if tally is None:
-            level = flow.level
-            tally = FlowTally(self, level.name, flow.schema.name, level.view.is_exempt)
-            self._tallies[flow.counters] = tally
+    def begin_tally(self, flow: Flow) -> FlowTally:
+        """Where the requests of a flow are counted, from its first one on; then to be found in `tallies`."""
+        level = flow.level
+        tally = self.tallies[flow.counters] = FlowTally(self, level.name, flow.schema.name, level.view.is_exempt)
         return tally
 
     # configuration
 
     def level_added(self, level: Level) -> None:
         """A level came into being: its ratios start."""
-        self._loads[level.name] = load = LevelLoad(self, level.name, self._now())
-        level.queues.on_change = load.changed
+        self._loads[level.name] = LevelLoad(self, level)
 
-    def limits_changed(self, regulator: Regulator) -> None:
+    def limits_changed(self, regulator: Regulator, now: int) -> None:
         """The denominators follow the limits."""
-        now, slots = self._now(), 0
+        slots = 0
         for name, level in regulator.levels.items():
             config = level.queues.config
             level_slots = config.queues * config.queue_length_limit
@@ -303,7 +313,7 @@ class FlowControlMetrics:
         """The series of a level leave with it."""
         del self._loads[level.name]
         for counters in level.flows.values():
-            self._tallies.pop(counters, None)
+            self.tallies.pop(counters, None)
         everything: list[Instrument[Any]] = [self.rejected, self.dispatched, self.no_accommodation, self.epoch_advance]
         everything += [self.wait_seconds, self.execution_seconds, self.queue_length, self.watch_count]
         everything += [
@@ -322,13 +332,12 @@ class FlowControlMetrics:
 
     # at scrape time
 
-    def take_over(self, regulator: Regulator) -> None:
+    def take_over(self, regulator: Regulator, now: int) -> None:
         """Sets the gauges from the regulator's state, and adds what its plain counts grew by."""
         self.publish_kinds()
-        now = self._now()
         for load in self._loads.values():
             load.publish(now)
-        for tally in self._tallies.values():
+        for tally in self.tallies.values():
             tally.publish()
         self._fair_fraction.set(regulator.fair_fraction)
         for level in regulator.levels.values():

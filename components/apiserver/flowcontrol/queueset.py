@@ -12,20 +12,22 @@ C / active queues seats on average, within C requests. R is kept in 64 bits: at 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from enum import IntEnum
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 
 import msgspec
 
-from kubeglass.components.apiserver.flowcontrol.demand import Integrator
-from kubeglass.components.apiserver.flowcontrol.seats import (
-    MILLISECOND,
-    WorkEstimate,
-    ns_per_seat,
-    seats_for,
+from kubeglass.components.apiserver.flowcontrol.demand import DemandPeriod, DemandSample
+from kubeglass.components.apiserver.flowcontrol.requests import (
+    DONE,
+    EXECUTING,
+    LINGERING,
+    REJECTED,
+    WAITING,
+    Queue,
+    Request,
 )
+from kubeglass.components.apiserver.flowcontrol.seats import MILLISECOND, ns_per_seat, seats_for
 from kubeglass.components.apiserver.flowcontrol.shufflesharding import Dealer
 
 SERVICE_NS = 3 * MILLISECOND  # G
@@ -40,115 +42,7 @@ TIME_OUT = "time-out"
 _virtual_finish = attrgetter("virtual_finish")
 
 
-class State(IntEnum):
-    """A request moves downwards only."""
-
-    NEW = 0
-    WAITING = 1
-    EXECUTING = 2
-    LINGERING = 3
-    DONE = 4
-    REJECTED = 5
-
-
-class FlowCounters:
-    """What a level counts per flow schema."""
-
-    __slots__ = (
-        "dispatched",
-        "executing",
-        "executing_seats",
-        "no_accommodation",
-        "rejected",
-        "schema",
-        "waiting",
-        "waiting_seats",
-    )
-
-    def __init__(self, schema: str) -> None:
-        self.schema = schema
-        self.dispatched = self.executing = self.executing_seats = self.waiting = self.waiting_seats = 0
-        self.no_accommodation = 0
-        self.rejected: dict[str, int] = {}
-
-
-class Request:
-    """One request inside a queue set. Owners may keep something of theirs in `owner`."""
-
-    __slots__ = (
-        "additional_latency_ns",
-        "arrival_ns",
-        "arrival_r",
-        "distinguisher",
-        "final_seats",
-        "flow",
-        "hash_value",
-        "initial_seats",
-        "max_seats",
-        "owner",
-        "queue",
-        "queue_length",
-        "reason",
-        "start_ns",
-        "state",
-        "total_work",
-    )
-
-    def __init__(
-        self, flow: FlowCounters, work: WorkEstimate, hash_value: int = 0, distinguisher: str = "", owner: object = None
-    ) -> None:
-        self.flow = flow
-        self.hash_value = hash_value
-        self.distinguisher = distinguisher
-        self.owner = owner
-        self.initial_seats = work.initial_seats
-        self.final_seats = work.final_seats
-        self.additional_latency_ns = work.additional_latency_ns
-        self.max_seats = work.max_seats
-        self.total_work = 0
-        self.arrival_ns = self.start_ns = 0
-        self.arrival_r = 0
-        self.queue: Queue | None = None
-        self.queue_length = 0  # of its queue, itself included, when it was appended
-        self.state = State.NEW
-        self.reason = ""  # why it was rejected
-
-
-class Queue:
-    """The waiting and executing requests of one queue."""
-
-    __slots__ = (
-        "executing",
-        "index",
-        "initial_seats",
-        "max_seats",
-        "next_dispatch_r",
-        "seats_in_use",
-        "virtual_finish",
-        "waiting",
-        "work",
-    )
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.waiting: deque[Request] = deque()
-        self.executing: set[Request] = set()
-        self.next_dispatch_r = 0
-        self.virtual_finish = 0  # of the head; meaningless while nothing waits
-        self.seats_in_use = 0  # lingering ones included
-        self.initial_seats = self.max_seats = self.work = 0  # sums over the waiting requests
-
-    @property
-    def active(self) -> bool:
-        return bool(self.waiting or self.executing)
-
-    def bound(self) -> None:
-        """Keeps the virtual start from lagging behind the head's arrival; due after every change of either."""
-        if self.waiting:
-            head = self.waiting[0]
-            if self.next_dispatch_r < head.arrival_r:
-                self.next_dispatch_r = head.arrival_r
-            self.virtual_finish = self.next_dispatch_r + head.total_work
+Occupancy = tuple[int, int, int, int]  # of a set: requests waiting and executing, seats in use and waited for
 
 
 class QueuingConfig(msgspec.Struct, frozen=True):
@@ -173,7 +67,9 @@ class Totals:
 class QueueSet:
     """All queues of one priority level. Every method takes the current time; time that runs backwards stands still.
 
-    `on_dispatch` is called for each request that starts, also from within `arrive`; `on_change` after each transition.
+    `on_dispatch` is called for each request that starts, also from within `arrive`. What a transition costs is paid by
+    every request, so nobody is told of one: the set only notes how long it was in which state, and `on_account` hears
+    of that when the account is made up.
     """
 
     def __init__(
@@ -182,10 +78,9 @@ class QueueSet:
         limit: int,
         now: int,
         on_dispatch: Callable[[Request], None],
-        on_change: Callable[[QueueSet, int], None] | None = None,
     ) -> None:
         self.on_dispatch = on_dispatch
-        self.on_change = on_change
+        self.on_account: Callable[[Mapping[Occupancy, int]], None] = lambda lasted: None
         self.queues: list[Queue] = []
         self.unqueued: set[Request] = set()  # executing requests that never had a queue
         self.r = 0
@@ -194,7 +89,8 @@ class QueueSet:
         self.waiting = self.executing = 0
         self.waiting_seats = self.seats_in_use = 0
         self.totals = Totals()
-        self.demand = Integrator(now)
+        self.demand = DemandPeriod()  # since the last adjustment, as of the last account
+        self._lasted: dict[Occupancy, int] = {}  # nanoseconds since the last account
         self._active = 0
         self._nonempty: dict[Queue, None] = {}
         self._now = now
@@ -219,13 +115,13 @@ class QueueSet:
         self.queues.extend(Queue(index) for index in range(len(self.queues), config.queues))
         for queue in self.queues[config.queues :]:
             self._drop_if_surplus(queue)
-        self._settle(now)
+        self._dispatch()
 
     def set_limit(self, limit: int, now: int) -> None:
         """A new concurrency limit."""
         self._advance(now)
         self.limit = limit
-        self._settle(now)
+        self._dispatch()
 
     # the life of a request
 
@@ -234,11 +130,13 @@ class QueueSet:
         self._advance(now)
         request.arrival_ns = now
         request.arrival_r = self.r
-        if not self.config.queues:
-            self._arrive_unqueued(request)
-        else:
+        if self.config.queues:
             self._arrive_queued(request)
-        self._settle(now)
+        else:
+            self._arrive_unqueued(request)
+        wanted = self.seats_in_use + self.waiting_seats
+        if wanted > self.demand.high:
+            self.demand.high = wanted
 
     def _arrive_unqueued(self, request: Request) -> None:
         if not self._fits(request.max_seats):
@@ -247,31 +145,30 @@ class QueueSet:
         self._start(request)
 
     def _arrive_queued(self, request: Request) -> None:
-        queue = self._choose(self.hand(request.hash_value))
+        assert self._dealer is not None
+        queue = self._choose(self._dealer.deal(request.hash_value))
         if self.seats_in_use >= self.limit and len(queue.waiting) >= self.config.queue_length_limit:
             return self._reject(request, QUEUE_FULL)
-        if not queue.active:
+        if not queue.executing and not queue.waiting:
             queue.next_dispatch_r = self.r
             self._active += 1
         request.total_work = request.initial_seats * SEAT_WORK
         if request.final_seats:
             request.total_work += seats_for(request.final_seats, request.additional_latency_ns)
         request.queue = queue
-        if not self.waiting and self.seats_in_use < self.limit and self._fits(request.max_seats):
-            self._pass_through(request, queue)
+        if not self.waiting and self.seats_in_use + request.max_seats <= self.limit:
+            # What enqueueing and dispatching at once would come to, without touching the waiting line.
+            request.queue_length = 1
+            if queue.next_dispatch_r < self.r:
+                queue.next_dispatch_r = self.r
+            self._begin(request, queue)
         else:
             self._enqueue(request, queue)
             queue.bound()
-
-    def _pass_through(self, request: Request, queue: Queue) -> None:
-        """What enqueueing and dispatching at once would come to, without touching the waiting line."""
-        request.queue_length = 1
-        if queue.next_dispatch_r < self.r:
-            queue.next_dispatch_r = self.r
-        self._begin(request, queue)
+            self._dispatch()
 
     def _enqueue(self, request: Request, queue: Queue) -> None:
-        request.state = State.WAITING
+        request.state = WAITING
         queue.waiting.append(request)
         request.queue_length = len(queue.waiting)
         self._nonempty[queue] = None
@@ -279,7 +176,7 @@ class QueueSet:
 
     def eject(self, request: Request, now: int) -> bool:
         """The wait is over (expired, or the client left). False when the request no longer waits."""
-        if request.state is not State.WAITING or request.queue is None:
+        if request.state is not WAITING or request.queue is None:
             return False
         self._advance(now)
         queue = request.queue
@@ -291,7 +188,7 @@ class QueueSet:
         self._reject(request, TIME_OUT)
         self.totals.cancelled += 1
         self._drop_if_surplus(queue)
-        self._settle(now)
+        self._dispatch()
         return True
 
     def finish(self, request: Request, now: int) -> int | None:
@@ -311,20 +208,39 @@ class QueueSet:
             elif not queue.executing:
                 self._active -= 1
         if request.additional_latency_ns > 0:
-            request.state = State.LINGERING
-            self._settle(now)
+            request.state = LINGERING
+            self._dispatch()
             return now + request.additional_latency_ns
         self._free(request)
-        self._settle(now)
         return None
 
     def release(self, request: Request, now: int) -> None:
         """The lingering seats become free."""
         self._advance(now)
         self._free(request)
-        self._settle(now)
+
+    # accounts
+
+    def account(self, now: int) -> None:
+        """Makes up the account: how long the set was in which state since the last time."""
+        self._advance(now)
+        lasted, self._lasted = self._lasted, {}
+        for (_, _, seats, waited_for), elapsed in lasted.items():
+            self.demand.add(seats + waited_for, elapsed)
+        self.on_account(lasted)
+
+    def end_demand_period(self, now: int) -> DemandSample:
+        """The statistics of the seats wanted since the last call; a new period starts with what is wanted now."""
+        self.account(now)
+        ended, self.demand = self.demand.sample(), DemandPeriod(self.seats_in_use + self.waiting_seats)
+        return ended
 
     # questions
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """What it holds now."""
+        return self.waiting, self.executing, self.seats_in_use, self.waiting_seats
 
     def hand(self, hash_value: int) -> tuple[int, ...]:
         """The queues a flow may use; empty when the level does not queue."""
@@ -354,6 +270,8 @@ class QueueSet:
         if elapsed <= 0:
             return
         self._now = now
+        state = self.waiting, self.executing, self.seats_in_use, self.waiting_seats
+        self._lasted[state] = self._lasted.get(state, 0) + elapsed
         active = self._active
         if active:
             rate = min(self.limit, self.seats_in_use + self.waiting_seats) / active
@@ -392,12 +310,9 @@ class QueueSet:
             return self.limit > 0 and not self.executing
         return self.seats_in_use + seats <= self.limit
 
-    def _settle(self, now: int) -> None:
+    def _dispatch(self) -> None:
         while self.waiting and self.seats_in_use < self.limit and self._dispatch_one():
             pass
-        self.demand.set(self.seats_in_use + self.waiting_seats, now)
-        if self.on_change is not None:
-            self.on_change(self, now)
 
     def _dispatch_one(self) -> bool:
         queue = self._select()
@@ -441,7 +356,7 @@ class QueueSet:
         request.max_seats = max(request.initial_seats, request.final_seats)
 
     def _start(self, request: Request) -> None:
-        request.state = State.EXECUTING
+        request.state = EXECUTING
         request.start_ns = self._now
         flow, seats = request.flow, request.max_seats
         self.executing += 1
@@ -453,7 +368,7 @@ class QueueSet:
         self.on_dispatch(request)
 
     def _reject(self, request: Request, reason: str) -> None:
-        request.state = State.REJECTED
+        request.state = REJECTED
         request.reason = reason
         self.totals.rejected += 1
         rejected = request.flow.rejected
@@ -476,7 +391,7 @@ class QueueSet:
         flow.waiting_seats += seats
 
     def _free(self, request: Request) -> None:
-        request.state = State.DONE
+        request.state = DONE
         self.seats_in_use -= request.max_seats
         request.flow.executing_seats -= request.max_seats
         queue = request.queue
@@ -484,6 +399,8 @@ class QueueSet:
             queue.seats_in_use -= request.max_seats
             if queue.index >= self.config.queues:
                 self._drop_if_surplus(queue)
+        if self.waiting:
+            self._dispatch()
 
     def _drop_if_surplus(self, queue: Queue) -> None:
         if queue.index < self.config.queues or queue.active or queue.seats_in_use:

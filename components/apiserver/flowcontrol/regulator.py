@@ -19,8 +19,9 @@ from kubeglass.components.apiserver.flowcontrol.limits import (
     adjust,
     divide,
 )
-from kubeglass.components.apiserver.flowcontrol.queueset import FlowCounters, QueueSet, QueuingConfig, Request
+from kubeglass.components.apiserver.flowcontrol.queueset import QueueSet, QueuingConfig
 from kubeglass.components.apiserver.flowcontrol.rejections import RetryAfter
+from kubeglass.components.apiserver.flowcontrol.requests import FlowCounters, Request
 from kubeglass.components.apiserver.flowcontrol.schemas import Classifier, RequestDigest, distinguisher
 from kubeglass.components.apiserver.flowcontrol.seats import (
     ONE_SEAT,
@@ -79,28 +80,28 @@ class Level:
 class Flow:
     """A schema bound to its level."""
 
-    __slots__ = ("_hashes", "counters", "level", "name", "schema")
+    __slots__ = ("_distinguisher", "_hashes", "counters", "level", "name", "schema")
 
     def __init__(self, schema: FlowSchema, level: Level) -> None:
         self.name = schema.name
         self.schema = schema
         self.level = level
-        self._hashes: dict[str, int] = {}
         self.counters = level.flows.setdefault(schema.name, FlowCounters(schema.name))
+        self._distinguisher = distinguisher(schema) if level.many_queues else None
+        self._hashes: dict[str, int] = {}
 
     def request(self, digest: RequestDigest, work: WorkEstimate, owner: object = None) -> Request:
         """A request of this flow. Only where there are queues to choose from do flows differ."""
-        if not self.level.many_queues:
+        if self._distinguisher is None:
             return Request(self.counters, work, owner=owner)
-        name = distinguisher(self.schema, digest)
-        return Request(self.counters, work, self._hash(name), name, owner)
+        name = self._distinguisher(digest)
+        hash_value = self._hashes.get(name)
+        return Request(self.counters, work, self._hash(name) if hash_value is None else hash_value, name, owner)
 
     def _hash(self, name: str) -> int:
-        value = self._hashes.get(name)
-        if value is None:
-            if len(self._hashes) >= _CACHED_HASHES:
-                self._hashes.clear()
-            value = self._hashes[name] = flow_hash(self.schema.name, name)
+        if len(self._hashes) >= _CACHED_HASHES:
+            self._hashes.clear()
+        value = self._hashes[name] = flow_hash(self.schema.name, name)
         return value
 
 
@@ -193,7 +194,7 @@ class Regulator:
     def adjust(self, now: int) -> Adjustment | None:
         """Ends the demand period and moves seats between the levels; None when the bounds left no room."""
         for level in self.levels.values():
-            level.demand.update(level.queues.demand.reset(now))
+            level.demand.update(level.queues.end_demand_period(now))
         try:
             adjustment = adjust({name: level_demand(level) for name, level in self.levels.items()})
         except AllocationError:

@@ -8,7 +8,8 @@ fit, so that matching and explaining are the same code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -112,12 +113,12 @@ def schema_matches(schema: FlowSchema, digest: RequestDigest) -> bool:
     return any(rule_matches(rule, digest) for rule in schema.spec.rules)
 
 
-def distinguisher(schema: FlowSchema, digest: RequestDigest) -> str:
+def distinguisher(schema: FlowSchema) -> Callable[[RequestDigest], str]:
     """What tells the flows of one schema apart; empty when the schema makes one flow of everything."""
     method = schema.spec.distinguisher_method
     if method is None:
-        return ""
-    return digest.user if method.type == "ByUser" else digest.namespace
+        return lambda digest: ""
+    return attrgetter("user" if method.type == "ByUser" else "namespace")
 
 
 Action = tuple[str, str, str, str, str]  # verb, API group, resource, subresource, namespace
@@ -126,10 +127,11 @@ Action = tuple[str, str, str, str, str]  # verb, API group, resource, subresourc
 class _Known:
     """What is known of one user: the rules that speak of it, in order, and what they decided so far."""
 
-    __slots__ = ("_fallback", "_spoken_of", "decisions")
+    __slots__ = ("_fallback", "_spoken_of", "decisions", "groups")
 
     def __init__(self, schemas: Iterable[FlowSchema], fallback: FlowSchema, user: str, groups: tuple[str, ...]) -> None:
         self._fallback = fallback
+        self.groups = groups
         self.decisions: dict[Action, FlowSchema] = {}
         self._spoken_of = [
             (schema, rule)
@@ -150,11 +152,13 @@ class Classifier:
     def __init__(self, schemas: Iterable[FlowSchema]) -> None:
         self.schemas = tuple(in_order(schemas))
         self._fallback = next(schema for schema in self.schemas if schema.name == CATCH_ALL)
-        self._users: dict[tuple[str, tuple[str, ...]], _Known] = {}
+        self._users: dict[str, _Known] = {}
 
     def classify(self, digest: RequestDigest) -> FlowSchema:
         """The first schema that matches; catch-all for a user without the two standard groups whom none matches."""
-        known = self._users.get((digest.user, digest.groups)) or self._meet(digest.user, digest.groups)
+        known = self._users.get(digest.user)
+        if known is None or known.groups != digest.groups:
+            known = self._meet(digest.user, digest.groups)
         if not digest.is_resource:
             return known.decide(digest)
         action = (digest.verb, digest.api_group, digest.resource, digest.subresource, digest.namespace)
@@ -168,5 +172,5 @@ class Classifier:
     def _meet(self, user: str, groups: tuple[str, ...]) -> _Known:
         if len(self._users) >= _CACHED_USERS:
             self._users.clear()
-        known = self._users[user, groups] = _Known(self.schemas, self._fallback, user, groups)
+        known = self._users[user] = _Known(self.schemas, self._fallback, user, groups)
         return known

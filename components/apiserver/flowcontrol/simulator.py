@@ -16,8 +16,8 @@ import msgspec
 
 from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 from kubeglass.components.api.objects.flowcontrol import FlowSchema, PriorityLevel, flow_schema, priority_level
-from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
 from kubeglass.components.apiserver.flowcontrol.regulator import ADJUSTMENT_PERIOD_NS, Level, Regulator
+from kubeglass.components.apiserver.flowcontrol.requests import Request, State
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND, WorkEstimate
 

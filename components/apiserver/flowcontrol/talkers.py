@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from kubeglass.components.apiserver.flowcontrol.records import EXECUTED, Record
+from kubeglass.components.apiserver.flowcontrol.seats import MILLISECOND
+
 CAPACITY = 32
 WINDOW_NS = 30 * 10**9
 HALF_LIFE_NS = 2 * 10**9
@@ -39,6 +42,38 @@ class Talker(msgspec.Struct, rename="camel"):
     resource: str = ""
 
 
+class _Account:
+    """What one user did on one level in one generation; the meaning of the fields is that of Talker's."""
+
+    __slots__ = ("error", "latest", "queued", "recent", "rejected", "requests", "seat_ns", "wait_ns", "weight")
+
+    def __init__(self, error: int, latest: Record) -> None:
+        self.weight = self.error = error
+        self.recent = 0.0
+        self.requests = self.queued = self.rejected = self.seat_ns = self.wait_ns = 0
+        self.latest = latest
+
+    def talker(self, fading: float) -> Talker:
+        """The account as it is shown."""
+        digest, caller = self.latest.digest, self.latest.caller
+        return Talker(
+            self.latest.flow_schema,
+            digest.user,
+            self.recent * fading,
+            self.weight,
+            self.error,
+            self.requests,
+            self.queued,
+            self.rejected,
+            self.seat_ns,
+            self.wait_ns,
+            caller.user_agent,
+            caller.source,
+            digest.verb,
+            digest.resource or digest.path,
+        )
+
+
 class Talkers:
     """The heaviest users of one level over the last one to two windows."""
 
@@ -49,20 +84,30 @@ class Talkers:
         self._window_ns = window_ns
         self._turned = self._turned_before = now
         self._floor = 0  # the heaviest weight that went in this generation
-        self._current: dict[Key, Talker] = {}
-        self._previous: dict[Key, Talker] = {}
+        self._current: dict[Key, _Account] = {}
+        self._previous: dict[Key, _Account] = {}
 
-    def of(self, schema: str, user: str, now: int) -> Talker:
-        """The entry of a user, made room for if need be. Add to it at once; it may be replaced later."""
-        if now - self._turned >= self._window_ns:
+    def add(self, record: Record, now: int) -> None:
+        """A request is over: it used seats, and waited for some. Just to have come counts as a millisecond."""
+        since = now - self._turned
+        if since >= self._window_ns:
             self._turn(now)
-        talker = self._current.get((schema, user))
-        return talker if talker is not None else self._admit(schema, user)
-
-    def account(self, talker: Talker, cost: int, now: int) -> None:
-        """The user has used or waited for so many seat-nanoseconds."""
-        talker.weight += cost
-        talker.recent += cost * float(2 ** ((now - self._turned) / HALF_LIFE_NS))
+            since = 0
+        key = record.flow_schema, record.digest.user
+        account = self._current.get(key) or self._admit(key, record)
+        seats, waited_ns = record.initial_seats, record.waited_ns
+        seat_ns = seats * record.executed_ns + record.final_seats * record.additional_latency_ns
+        cost = seat_ns + seats * waited_ns + MILLISECOND
+        account.weight += cost
+        account.recent += cost * 2.0 ** (since / HALF_LIFE_NS)
+        account.requests += 1
+        account.seat_ns += seat_ns
+        if waited_ns:
+            account.queued += 1
+            account.wait_ns += waited_ns
+        if record.outcome != EXECUTED:
+            account.rejected += 1
+        account.latest = record
 
     def _turn(self, now: int) -> None:
         skipped = now - self._turned >= 2 * self._window_ns
@@ -71,11 +116,11 @@ class Talkers:
         self._floor = 0
         self._turned_before, self._turned = self._turned, now
 
-    def _admit(self, schema: str, user: str) -> Talker:
+    def _admit(self, key: Key, record: Record) -> _Account:
         if len(self._current) >= 2 * self._capacity:
             self._drop_lighter_half()
-        talker = self._current[schema, user] = Talker(schema, user, weight=self._floor, error=self._floor)
-        return talker
+        account = self._current[key] = _Account(self._floor, record)
+        return account
 
     def _drop_lighter_half(self) -> None:
         by_weight = sorted(self._current.items(), key=lambda entry: entry[1].weight, reverse=True)
@@ -95,8 +140,8 @@ class Talkers:
     def _entries(self, now: int) -> Iterator[Talker]:
         for turned, generation in ((self._turned_before, self._previous), (self._turned, self._current)):
             fading = 2 ** ((turned - now) / HALF_LIFE_NS)
-            for talker in generation.values():
-                yield msgspec.structs.replace(talker, recent=talker.recent * fading)
+            for account in generation.values():
+                yield account.talker(fading)
 
 
 def _sum(new: Talker, old: Talker) -> Talker:

@@ -29,10 +29,8 @@ class WatchTracker:
             self._watches[key] += 1
         return key
 
-    def forget(self, key: WatchKey | None) -> None:
+    def forget(self, key: WatchKey) -> None:
         """The watch has ended."""
-        if key is None:
-            return
         self._watches[key] -= 1
         if not self._watches[key]:
             del self._watches[key]

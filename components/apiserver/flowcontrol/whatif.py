@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from kubeglass.components.api.objects.flowcontrol import FlowSchema, PriorityLevel
-from kubeglass.components.apiserver.flowcontrol.recorder import EXECUTED, Record
+from kubeglass.components.apiserver.flowcontrol.records import EXECUTED, Record
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND, WorkEstimate
 from kubeglass.components.apiserver.flowcontrol.simulator import Passage, World
 

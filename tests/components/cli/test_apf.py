@@ -19,7 +19,7 @@ from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Rejected
 from kubeglass.components.apiserver.flowcontrol.dumps import Dumps
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
-from kubeglass.components.apiserver.flowcontrol.recorder import Caller
+from kubeglass.components.apiserver.flowcontrol.records import Caller
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.cli import apf
 from kubeglass.components.cli.apf_explain import standard_groups

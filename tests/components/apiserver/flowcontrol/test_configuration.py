@@ -11,8 +11,8 @@ import pytest
 from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 from kubeglass.components.api.objects.flowcontrol import flow_schema, priority_level
 from kubeglass.components.apiserver.flowcontrol.configuration import StatusWriteLimiter, plan
-from kubeglass.components.apiserver.flowcontrol.queueset import Request, State
 from kubeglass.components.apiserver.flowcontrol.regulator import Regulator
+from kubeglass.components.apiserver.flowcontrol.requests import FlowCounters, Request, State
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND, WorkEstimate
 
@@ -120,10 +120,14 @@ def test_a_pass_without_change_keeps_the_statistics() -> None:
     """A pass that finds what it knew does not cut the demand window."""
     regulator = Regulator(600, 0, _nothing)
     regulator.configure(SCHEMAS, LEVELS, 0)
-    integrator = regulator.levels["system"].queues.demand
-    integrator.set(9, SECOND)
+    queues = regulator.levels["system"].queues
+    requests = [Request(FlowCounters("s"), WorkEstimate()) for _ in range(9)]
+    for request in requests:
+        queues.arrive(request, SECOND)
+    for request in requests:
+        queues.finish(request, SECOND)
     regulator.configure(SCHEMAS, LEVELS, 2 * SECOND)
-    assert regulator.levels["system"].queues.demand.sample(3 * SECOND).high == 9
+    assert queues.end_demand_period(3 * SECOND).high == 9
 
 
 def _run(regulator: Regulator, digest: RequestDigest, now: int) -> Request:

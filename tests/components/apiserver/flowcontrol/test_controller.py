@@ -11,7 +11,7 @@ from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 from kubeglass.components.api.objects.flowcontrol import FlowSchema, PriorityLevel, flow_schema, priority_level
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Rejected
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
-from kubeglass.components.apiserver.flowcontrol.queueset import State
+from kubeglass.components.apiserver.flowcontrol.requests import State
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.apiserver.flowcontrol.seats import MILLISECOND, SECOND
 from kubeglass.telemetry.metrics.options import MetricsOptions

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubeglass.components.apiserver.flowcontrol.demand import Integrator, SeatDemand, smooth
+from kubeglass.components.apiserver.flowcontrol.demand import DemandPeriod, SeatDemand, smooth
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND
 
 DATA: Any = json.loads((Path(__file__).parent / "data" / "allocation.json").read_text())
@@ -16,15 +16,19 @@ DATA: Any = json.loads((Path(__file__).parent / "data" / "allocation.json").read
 
 @pytest.mark.parametrize("case", DATA["integrator"], ids=lambda c: c["id"])
 def test_integrator(case: Any) -> None:
-    """Average, deviation and extremes are weighted by time."""
-    integrator = Integrator(0)
+    """Average and deviation are weighted by time; the peak counts however short it was."""
+    period, demand, since = DemandPeriod(), 0, 0
     for step in case["steps"]:
         now = round(step["atSeconds"] * SECOND)
+        period.add(demand, now - since)
+        since = now
         if "reset" in step:
-            integrator.reset(now)
+            period = DemandPeriod(demand)
         else:
-            integrator.set(step["set"] if "set" in step else integrator.value + step["add"], now)
-    sample = integrator.sample(round(case["readAtSeconds"] * SECOND))
+            demand = step["set"] if "set" in step else demand + step["add"]
+            period.high = max(period.high, demand)
+    period.add(demand, round(case["readAtSeconds"] * SECOND) - since)
+    sample = period.sample()
     expect = case["expect"]
     assert sample.duration_ns == round(expect["durationSeconds"] * SECOND)
     assert sample.high == expect["max"]
@@ -46,9 +50,8 @@ def test_smoothing() -> None:
 
 def test_a_period_without_length_moves_only_the_watermark() -> None:
     """Two adjustments at one instant do not disturb the statistics."""
-    integrator, demand = Integrator(0), SeatDemand()
-    integrator.set(4, 0)
-    demand.update(integrator.reset(SECOND))
-    integrator.set(9, SECOND)
-    demand.update(integrator.reset(SECOND))
+    period, demand = DemandPeriod(4), SeatDemand()
+    period.add(4, SECOND)
+    demand.update(period.sample())
+    demand.update(DemandPeriod(9).sample())
     assert (demand.high_watermark, demand.average, demand.smoothed) == (9, 4.0, 4.0)

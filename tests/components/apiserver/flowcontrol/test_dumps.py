@@ -14,7 +14,7 @@ from kubeglass.components.apiserver.flowcontrol import dumps
 from kubeglass.components.apiserver.flowcontrol.controller import FlowController, Rejected
 from kubeglass.components.apiserver.flowcontrol.dumps import Dumps, api_version, table, time_text
 from kubeglass.components.apiserver.flowcontrol.metrics import FlowControlMetrics
-from kubeglass.components.apiserver.flowcontrol.recorder import Caller
+from kubeglass.components.apiserver.flowcontrol.records import Caller
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND, format_work
 from kubeglass.logging.goduration import duration_text

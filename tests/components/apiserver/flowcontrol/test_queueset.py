@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from kubeglass.components.apiserver.flowcontrol.queueset import (
     QUEUE_FULL,
     SEAT_WORK,
     TIME_OUT,
-    FlowCounters,
+    Occupancy,
     QueueSet,
     QueuingConfig,
-    Request,
-    State,
 )
+from kubeglass.components.apiserver.flowcontrol.requests import FlowCounters, Request, State
 from kubeglass.components.apiserver.flowcontrol.seats import SEAT_SECOND, SECOND, WorkEstimate
 
 DATA: Any = json.loads((Path(__file__).parent / "data" / "queuesets.json").read_text())
@@ -313,15 +312,17 @@ def test_queues_shrink_when_they_have_drained() -> None:
     assert [queue.index for queue in queues.queues] == [0, 1, 2]
 
 
-def test_every_transition_is_told() -> None:
-    """Whoever watches a queue set sees each state it settles in."""
-    seen: list[tuple[int, int, int]] = []
+def test_every_state_is_accounted_for() -> None:
+    """Whoever listens hears for how long the set was in each state it settled in, once."""
+    told: list[Mapping[Occupancy, int]] = []
     queues = QueueSet(QueuingConfig(1, 1, 10), 1, 0, lambda request: None)
-    queues.on_change = lambda changed, now: seen.append((changed.waiting, changed.executing, changed.seats_in_use))
+    queues.on_account = told.append
     first = _arrive(queues)
     _arrive(queues, now=SECOND)
     queues.finish(first, 3 * SECOND)
-    assert seen == [(0, 1, 1), (1, 1, 1), (0, 1, 1)]
+    queues.account(7 * SECOND)
+    queues.account(8 * SECOND)
+    assert told == [{(0, 1, 1, 0): 5 * SECOND, (1, 1, 1, 1): 2 * SECOND}, {(0, 1, 1, 0): SECOND}]
 
 
 def test_a_cancelled_wide_head_lets_the_next_one_go() -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from fractions import Fraction
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -10,12 +15,11 @@ from kubeglass.components.apiserver.flowcontrol.queueset import (
     CONCURRENCY_LIMIT,
     QUEUE_FULL,
     TIME_OUT,
-    FlowCounters,
+    Occupancy,
     QueueSet,
     QueuingConfig,
-    Request,
-    State,
 )
+from kubeglass.components.apiserver.flowcontrol.requests import FlowCounters, Request, State
 from kubeglass.components.apiserver.flowcontrol.seats import MILLISECOND, SECOND, WorkEstimate
 
 CONFIGS = st.one_of(
@@ -35,7 +39,16 @@ class QueueSetMachine(RuleBasedStateMachine):
         self.requests: list[Request] = []
         self.lingering: list[Request] = []
         self.counters = [FlowCounters("a"), FlowCounters("b")]
+        self.lasted: Counter[Occupancy] = Counter()
+        self.period: Counter[Occupancy] = Counter()  # the same since the last adjustment
+        self.told: Counter[Occupancy] = Counter()
+        self.latest = 0  # what the set has seen of time
+        self.demands = [0]
         self.set = QueueSet(config, limit, 0, self._dispatched)
+        self.set.on_account = self._told
+
+    def _told(self, lasted: Mapping[Occupancy, int]) -> None:
+        self.told.update(lasted)
 
     def _dispatched(self, request: Request) -> None:
         self.dispatches[request] = self.dispatches.get(request, 0) + 1
@@ -51,6 +64,7 @@ class QueueSetMachine(RuleBasedStateMachine):
         full = self.set.seats_in_use >= self.set.limit
         self.set.arrive(request, self.now)
         self.requests.append(request)
+        self.demands.append(self.set.seats_in_use + self.set.waiting_seats)
         if request.reason == QUEUE_FULL:
             assert full
         if request.reason == CONCURRENCY_LIMIT:
@@ -84,7 +98,27 @@ class QueueSetMachine(RuleBasedStateMachine):
 
     @rule(elapsed=st.sampled_from([-SECOND, 0, 1, MILLISECOND, SECOND, 10**18]))
     def pass_time(self, elapsed: int) -> None:
+        self.set.account(self.now)
         self.now += elapsed
+        if self.now > self.latest:
+            state = self.set.occupancy
+            self.lasted[state] += self.now - self.latest
+            self.period[state] += self.now - self.latest
+            self.latest = self.now
+
+    @rule()
+    def every_state_is_accounted_for(self) -> None:
+        """What is told adds up to how long the set was in each state, and so do the statistics of the demand."""
+        period = self.set.end_demand_period(self.now)
+        assert self.told == self.lasted
+        assert period.high == max(self.demands)
+        lasted = [(seats + waited_for, ns) for (_, _, seats, waited_for), ns in self.period.items()]
+        assert period.duration_ns == sum(ns for _, ns in lasted)
+        if lasted:
+            average = Fraction(sum(demand * ns for demand, ns in lasted), period.duration_ns)
+            assert period.average == pytest.approx(float(average))
+        self.period.clear()
+        self.demands = [self.set.seats_in_use + self.set.waiting_seats]
 
     @invariant()
     def every_request_is_in_exactly_one_place(self) -> None:
@@ -110,7 +144,6 @@ class QueueSetMachine(RuleBasedStateMachine):
         assert self.set.waiting_seats == sum(r.max_seats for r in waiting)
         assert sum(c.executing_seats for c in self.counters) == self.set.seats_in_use
         assert sum(c.waiting_seats for c in self.counters) == self.set.waiting_seats
-        assert self.set.demand.value == self.set.seats_in_use + self.set.waiting_seats
         for queue in self.set.queues:
             assert queue.work == sum(r.total_work for r in queue.waiting)
             assert queue.seats_in_use == sum(r.max_seats for r in held if r.queue is queue)

@@ -51,7 +51,7 @@ def test_default_classification(case: Any) -> None:
         schema = classifier.classify(digest)
         assert (schema.name, schema.level) == (case["flowSchema"], case["priorityLevel"])
     if schema.level in QUEUING:
-        assert distinguisher(schema, digest) == case["distinguisher"]
+        assert distinguisher(schema)(digest) == case["distinguisher"]
 
 
 @pytest.mark.parametrize("case", DATA["nonResourceUrlMatching"], ids=lambda c: f"{c['rule']} {c['path']}")

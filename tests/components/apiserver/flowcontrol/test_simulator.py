@@ -11,7 +11,7 @@ import pytest
 
 from kubeglass.components.api.flowcontrol import LEVELS, SCHEMAS
 from kubeglass.components.apiserver.flowcontrol.plot import draw
-from kubeglass.components.apiserver.flowcontrol.recorder import Caller, Record
+from kubeglass.components.apiserver.flowcontrol.records import Caller, Record
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND, WorkEstimate
 from kubeglass.components.apiserver.flowcontrol.simulator import (
