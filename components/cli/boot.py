@@ -1,5 +1,9 @@
 """How a cluster comes up once it is decided: certificates, configuration, processes, nodes.
 
+Two cores are kept busy. Certificates are made in a process of their own while common code is loaded. The API server
+starts first, alone; beside it the code of those who talk to it is loaded, and the collector starts. They are started
+when it answers: none of them waits, and asks again and again, on a core that the API server needs.
+
 A failure names the component, the reason and its log, and ends everything that was started here.
 """
 
@@ -8,13 +12,16 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from kubeglass.components.cli import pki, processes
 from kubeglass.components.cli import plan as plans
+from kubeglass.components.cli import processes
+from kubeglass.components.cli.components import spec_of
 from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.launcher import Child, Launcher, StartError
+from kubeglass.components.cli.loading import load_common, loading, rehearse_tls
 from kubeglass.components.cli.lookup import CommandError, Reader
 from kubeglass.components.cli.plan import HOST, Plan, Process
 from kubeglass.components.cli.status import node_readiness
@@ -40,6 +47,47 @@ def locked(data: DataDir) -> Iterator[None]:
 
 
 def provide(data: DataDir, plan: Plan) -> None:
+    """Everything that processes find in the data dir, and the code they share."""
+    with aside(lambda: _provide_files(data, plan)):
+        load_common()
+    both = data.pki / "controller-manager"  # a certificate for either side of a connection
+    rehearse_tls(both.with_suffix(".crt"), both.with_suffix(".key"), data.pki / "ca.crt")
+
+
+@contextmanager
+def aside(work: Callable[[], None]) -> Iterator[None]:
+    """Do `work` in a process of its own while the block runs. Raises CommandError with what it died of."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _work_and_exit(work, writer)
+    os.close(writer)
+    try:
+        yield
+    finally:
+        with open(reader, encoding="utf-8") as said:
+            words = said.read()
+        _, status = os.waitpid(pid, 0)
+    if status != 0:
+        raise CommandError(words.strip() or f"it ended with status {os.waitstatus_to_exitcode(status)}")
+
+
+def _work_and_exit(work: Callable[[], None], said: int) -> None:
+    """In the child. Never returns."""
+    words = ""
+    try:
+        work()
+    except CommandError as error:
+        words = str(error)
+    except BaseException:
+        words = traceback.format_exc()
+    os.write(said, words.encode())
+    os._exit(1 if words else 0)
+
+
+def _provide_files(data: DataDir, plan: Plan) -> None:
+    from kubeglass.components.cli import pki  # only here: it loads all of cryptography
+
     try:
         pki.ensure(data, plan)
         data.tracing_config.write_text(
@@ -56,12 +104,26 @@ def provide(data: DataDir, plan: Plan) -> None:
 
 
 def boot(data: DataDir, plan: Plan, missing: Sequence[Process], started_at: float, deadline: float) -> list[Child]:
+    """Start what is missing and wait until all of it serves and all nodes are Ready."""
     launcher = Launcher(data)
     children: list[Child] = []
+    width = max((len(process.name) for process in missing), default=0)
+
+    def start(chosen: Sequence[Process]) -> list[Child]:
+        started = [launcher.start(process) for process in chosen]
+        children.extend(started)
+        return started
+
+    def await_ready(waiting: Sequence[Child]) -> None:
+        launcher.await_ready(waiting, deadline, lambda child, seconds: _report(child, started_at, width))
+
     try:
-        children.extend(launcher.start(process) for process in missing)
-        width = max((len(process.name) for process in missing), default=0)
-        launcher.await_ready(children, deadline, lambda child, seconds: _report(child, started_at, width))
+        clients = [process for process in missing if process.needs_server]
+        servers = start([process for process in missing if process.component == "apiserver"])
+        _load(clients)
+        servers += start([process for process in missing if process.component == "collector"])
+        await_ready(servers)
+        await_ready(start(clients))
         _await_nodes(data, plan, deadline)
     except BaseException as error:  # whatever it is, nothing that was started here stays
         processes.stop([child.pid for child in children], 5.0)
@@ -71,6 +133,13 @@ def boot(data: DataDir, plan: Plan, missing: Sequence[Process], started_at: floa
             raise CommandError(f"the cluster did not start\n  {error}") from error
         raise
     return children
+
+
+def _load(chosen: Sequence[Process]) -> None:
+    """The code of components that are not wanted yet: a core is idle meanwhile."""
+    with loading():
+        for process in chosen:
+            spec_of(process.component)
 
 
 def _report(child: Child, started_at: float, width: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from kubeglass.components.cli import processes
 from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.lookup import add_data_dir_flag, data_dir_of
-from kubeglass.components.kubelet.runtime.process import stop_all
+from kubeglass.components.kubelet.runtime.shims import stop_all
 
 _GRACE_SECONDS = 10.0
 STOP_ORDER = (

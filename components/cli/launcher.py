@@ -1,7 +1,7 @@
-"""Starts component processes by forking one parent that loads their code, so seven cost little more than one.
+"""Starts component processes by forking one parent that loads their common code, so eight cost little more than one.
 
-The parent makes no loop, thread or channel; it loads a component's modules (loading.py), forks, and goes on to the
-next one. Each child leads a session of its own, and tells over a pipe when it serves. Upstream runs these as
+The parent makes no loop, thread or channel; what is common to components is loaded when it forks (loading.py), and each
+child loads the rest. It leads a session of its own, and tells over a pipe when it serves. Upstream runs these as
 static Pods; there is no supervisor here either: a component that dies stays dead until the next `up`, so failures
 can be watched.
 """
@@ -21,9 +21,8 @@ from pathlib import Path
 from kubeglass.components.cli import processes
 from kubeglass.components.cli.components import spec_of
 from kubeglass.components.cli.datadir import DataDir
-from kubeglass.components.cli.loading import load
+from kubeglass.components.cli.loading import loading
 from kubeglass.components.cli.plan import Process
-from kubeglass.components.machinery.process import run_component
 
 _READY = b"+"
 _WORDS_OF_FAILURE = 2000
@@ -50,11 +49,7 @@ class Launcher:
         self._data = data
 
     def start(self, process: Process) -> Child:
-        """Load one component's code, then fork it: the next one's code is loaded while this one starts."""
-        load(process.component)
-        return self._fork(process)
-
-    def _fork(self, process: Process) -> Child:
+        """Fork one component."""
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -120,7 +115,11 @@ def _become(process: Process, data: DataDir, pipe: int) -> None:
                 os.write(pipe, _READY)
             os.close(pipe)
 
-        status = run_component(spec_of(process.component), process.flags, serving)
+        with loading():
+            from kubeglass.components.machinery.process import run_component
+
+            spec = spec_of(process.component)
+        status = run_component(spec, process.flags, serving)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
     except BaseException:

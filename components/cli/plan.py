@@ -83,6 +83,7 @@ class Process:
     url: str
     healthz: str
     metrics: tuple[str, ...]
+    needs_server: bool = True  # is of no use before the API server answers
 
 
 def processes(plan: Plan, data: DataDir) -> tuple[Process, ...]:
@@ -144,6 +145,7 @@ def _collector(plan: Plan, data: DataDir) -> Process:
         url=f"http://{HOST}:{ports.query}",
         healthz=f"http://{HOST}:{ports.collector_metrics}/healthz",
         metrics=(f"http://{HOST}:{ports.collector_metrics}/metrics",),
+        needs_server=False,
     )
 
 
@@ -177,6 +179,7 @@ def _apiserver(plan: Plan, data: DataDir) -> Process:
         url=plan.server,
         healthz=f"{plan.server}/healthz",
         metrics=(f"{plan.server}/metrics", f"{plan.server}/metrics/slis"),
+        needs_server=False,
     )
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from kubeglass.components.cli import plan as plans
 from kubeglass.components.cli import processes
 from kubeglass.components.cli.datadir import DataDir
-from kubeglass.components.cli.down import stop_cluster
 from kubeglass.components.cli.loading import loading
 from kubeglass.components.cli.lookup import add_data_dir_flag, data_dir_of, plan_of
 from kubeglass.components.cli.status import look, text
@@ -69,7 +68,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(flags: argparse.Namespace) -> int:
     """Boot, then stay until Ctrl-C, or return at once with --detach."""
     started_at = time.monotonic()
-    # Loaded only now: this is the weight of a whole cluster, and `--help` should not carry it.
+    # Loaded only now: `--help` should not carry it. The weight of the cluster itself is loaded by `provide`.
     with loading():
         from kubeglass.components.cli.boot import boot, locked, provide
         from kubeglass.components.cli.decide import decide, refuse_taken_ports
@@ -99,6 +98,8 @@ def run(flags: argparse.Namespace) -> int:
 
 def _stay(data: DataDir, names: dict[int, str]) -> int:
     """Wait for Ctrl-C (or SIGTERM), telling of components that end, then stop the cluster."""
+    from kubeglass.components.cli.down import stop_cluster
+
     print("\nCtrl-C stops the cluster.", flush=True)
     wanted = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)

@@ -11,9 +11,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TextIO
 
 from kubeglass.components.cni import loopback
 from kubeglass.components.cni.errors import (
@@ -27,40 +24,47 @@ from kubeglass.components.cni.errors import (
 )
 from kubeglass.components.cni.ipam import Exhausted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol, TextIO
+
+    Configuration = Mapping[str, Any]
+
+    class Network(Protocol):
+        """One kind of network."""
+
+        def add(self, config: Configuration, attachment: Attachment) -> dict[str, Any]:
+            """Attach; the result without its cniVersion. Repeating it gives the same answer."""
+
+        def delete(self, config: Configuration, attachment: Attachment) -> None:
+            """Detach; what is not attached is fine."""
+
+        def check(self, config: Configuration, attachment: Attachment) -> None:
+            """Raises CniError when the attachment is not as ADD left it."""
+
+        def status(self, config: Configuration) -> None:
+            """Raises CniError when ADD could not work now."""
+
+        def collect_garbage(self, config: Configuration, valid: set[tuple[str, str]]) -> None:
+            """Free what belongs to attachments outside `valid` (container id, interface)."""
+
+
 SUPPORTED_VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 VERSION = "1.1.0"
 _VALID_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _VALID_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 
-Configuration = Mapping[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
 class Attachment:
     """Which container, by which interface: what ADD, DEL and CHECK are about."""
 
-    container_id: str
-    interface: str
-    netns: str
+    __slots__ = ("container_id", "interface", "netns")
 
-
-class Network(Protocol):
-    """One kind of network."""
-
-    def add(self, config: Configuration, attachment: Attachment) -> dict[str, Any]:
-        """Attach; the result without its cniVersion. Repeating it gives the same answer."""
-
-    def delete(self, config: Configuration, attachment: Attachment) -> None:
-        """Detach; what is not attached is fine."""
-
-    def check(self, config: Configuration, attachment: Attachment) -> None:
-        """Raises CniError when the attachment is not as ADD left it."""
-
-    def status(self, config: Configuration) -> None:
-        """Raises CniError when ADD could not work now."""
-
-    def collect_garbage(self, config: Configuration, valid: set[tuple[str, str]]) -> None:
-        """Free what belongs to attachments outside `valid` (container id, interface)."""
+    def __init__(self, container_id: str, interface: str, netns: str) -> None:
+        self.container_id = container_id
+        self.interface = interface
+        self.netns = netns
 
 
 NETWORKS: Mapping[str, Network] = {"kubeglass-loopback": loopback.Loopback()}

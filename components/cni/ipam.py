@@ -9,9 +9,11 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import os
-from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 _LAST = "last_reserved_ip.0"
 _LOCK = "lock"
@@ -25,10 +27,10 @@ class Exhausted(Exception):
 class AddressStore:
     """The reservations of one network on one node."""
 
-    def __init__(self, directory: Path, subnet: str) -> None:
-        self._directory = directory
+    def __init__(self, directory: str | os.PathLike[str], subnet: str) -> None:
+        self._directory = os.fspath(directory)
         self._subnet = ipaddress.IPv4Network(subnet)
-        directory.mkdir(parents=True, exist_ok=True)
+        os.makedirs(self._directory, exist_ok=True)
 
     @property
     def prefix_length(self) -> int:
@@ -56,14 +58,14 @@ class AddressStore:
         with self._locked():
             for address, owner in self._reservations().items():
                 if owner == (container_id, interface):
-                    (self._directory / address).unlink(missing_ok=True)
+                    os.unlink(self._file(address))
 
     def retain(self, valid: Collection[tuple[str, str]]) -> None:
         """Give back every address whose (container, interface) is not among the valid ones."""
         with self._locked():
             for address, owner in self._reservations().items():
                 if owner not in valid:
-                    (self._directory / address).unlink(missing_ok=True)
+                    os.unlink(self._file(address))
 
     def free(self) -> bool:
         """Whether there is an address left to give."""
@@ -71,17 +73,20 @@ class AddressStore:
 
     def _reservations(self) -> dict[str, tuple[str, str]]:
         found = {}
-        for entry in self._directory.iterdir():
-            if entry.name[0].isdigit():
-                container_id, _, interface = entry.read_bytes().decode().partition("\r\n")  # text mode would eat the CR
-                found[entry.name] = (container_id, interface)
+        for name in os.listdir(self._directory):
+            if name[0].isdigit():
+                container_id, _, interface = _read(self._file(name)).partition("\r\n")
+                found[name] = (container_id, interface)
         return found
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self._directory, name)
 
     def _candidates(self) -> Iterator[str]:
         """All usable addresses, beginning after the one given out last."""
         first, last = _FIRST_HOST, self._subnet.num_addresses - 2
         try:
-            previous = int(ipaddress.IPv4Address((self._directory / _LAST).read_text().strip()))
+            previous = int(ipaddress.IPv4Address(_read(self._file(_LAST)).strip()))
             start = previous - int(self._subnet.network_address) + 1
         except (OSError, ValueError):
             start = first
@@ -89,20 +94,30 @@ class AddressStore:
         return (str(self._subnet.network_address + offset) for offset in offsets)
 
     def _reserve(self, address: str, container_id: str, interface: str) -> bool:
-        draft = self._directory / f".{os.getpid()}.draft"
-        draft.write_bytes(f"{container_id}\r\n{interface}".encode())
+        draft = self._file(f".{os.getpid()}.draft")
+        _write(draft, f"{container_id}\r\n{interface}")
         try:
-            os.link(draft, self._directory / address)
+            os.link(draft, self._file(address))
         except FileExistsError:
             return False
         finally:
-            draft.unlink()
-        (self._directory / _LAST).write_text(address)
+            os.unlink(draft)
+        _write(self._file(_LAST), address)
         return True
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Plugins of several pods run at the same time."""
-        with open(self._directory / _LOCK, "w") as lock:
+        with open(self._file(_LOCK), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _read(file: str) -> str:
+    with open(file, newline="") as stream:  # the CR is part of the format
+        return stream.read()
+
+
+def _write(file: str, text: str) -> None:
+    with open(file, "w", newline="") as stream:
+        stream.write(text)

@@ -7,14 +7,16 @@ network stack; who binds what is up to their programs. Stdlib only.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import os
 
 from kubeglass.components.cni.errors import CniError, invalid_configuration, unknown_container
 from kubeglass.components.cni.ipam import AddressStore
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from kubeglass.components.cni.cni import Attachment
 
 _INTERFACE = "lo"
@@ -55,11 +57,11 @@ def _store(config: Mapping[str, Any]) -> AddressStore:
     ipam = config.get("ipam") or {}
     try:
         subnet = ipaddress.IPv4Network(ipam["subnet"])
-        directory = Path(ipam["dataDir"])
+        directory = str(ipam["dataDir"])
     except KeyError as error:
         raise invalid_configuration(f"ipam.{error.args[0]} is required") from error
     except ValueError as error:
         raise invalid_configuration(f"ipam.subnet: {error}") from error
     if not subnet.is_loopback or subnet.prefixlen > 30:
         raise invalid_configuration(f"ipam.subnet {subnet} is not a usable range of 127.0.0.0/8")
-    return AddressStore(directory / str(config["name"]), str(subnet))
+    return AddressStore(os.path.join(directory, str(config["name"])), str(subnet))

@@ -1,4 +1,9 @@
-"""The plugin as an executable: `python -I -S main.py`, with CNI's environment and stdin. Stdlib only; starts fast."""
+"""The plugin as an executable: `python -I -S main.py`, with CNI's environment and stdin. Stdlib only.
+
+Every Pod waits for it at least once, and a node asks for its STATUS before it is Ready: it starts in little more than
+Python itself takes. So this package imports nothing that is slow to load (dataclasses, pathlib, typing), and names what
+only type checkers need behind a `TYPE_CHECKING` of its own, which they know.
+"""
 
 from __future__ import annotations
 

@@ -397,6 +397,7 @@ def server_ssl_context(cert_file: str, key_file: str, client_ca_file: str) -> ss
     if not cert_file:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0  # no client of ours, nor client-go, resumes; making two takes a third of a handshake
     try:
         context.load_cert_chain(cert_file, key_file or None)
         if client_ca_file:

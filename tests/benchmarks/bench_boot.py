@@ -77,19 +77,24 @@ def _boot(folder: Path, environment: dict[str, str]) -> tuple[float, float, floa
 
 
 def _await_api(folder: Path, started: float) -> float:
-    context: ssl.SSLContext | None = None
-    while time.perf_counter() - started < 60:
+    plan = folder / "cluster.json"  # written when the certificates are there
+    while not plan.exists():
+        _rest(started)
+    context = ssl.create_default_context(cafile=str(folder / "pki" / "ca.crt"))
+    port = json.loads(plan.read_text())["ports"]["apiserver"]
+    while True:
         try:
-            if context is None:
-                context = ssl.create_default_context(cafile=str(folder / "pki" / "ca.crt"))
-                server = json.loads((folder / "cluster.json").read_text())["ports"]["apiserver"]
-            with urllib.request.urlopen(f"https://127.0.0.1:{server}/readyz", context=context, timeout=1) as answer:
+            with urllib.request.urlopen(f"https://127.0.0.1:{port}/readyz", context=context, timeout=1) as answer:
                 if answer.status == 200:
                     return time.perf_counter() - started
-        except (OSError, ValueError, KeyError):
-            context = context if (folder / "cluster.json").exists() else None
-        time.sleep(0.005)
-    raise RuntimeError("the API did not answer within 60 s")
+        except OSError:
+            _rest(started)
+
+
+def _rest(started: float) -> None:
+    if time.perf_counter() - started > 60:
+        raise RuntimeError("the API did not answer within 60 s")
+    time.sleep(0.005)
 
 
 def _pss_mib(folder: Path, environment: dict[str, str]) -> float:

@@ -143,3 +143,19 @@ def test_addresses_wrap_around_and_run_out(tmp_path: Path) -> None:
         store.allocate("more", "eth0")
     store.release("c1", "eth0")
     assert store.allocate("more", "eth0") == "127.0.0.3"
+
+
+def test_it_starts_without_slow_modules() -> None:
+    """A Pod waits for it: what takes longer to load than the interpreter is not loaded."""
+    plugin = Path(kubeglass.__file__).parent / "components/cni/main.py"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-X", "importtime", str(plugin)],
+        input="{}",
+        env={"CNI_COMMAND": "VERSION"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "json" in loaded
+    assert not loaded & {"dataclasses", "inspect", "pathlib", "subprocess", "typing", "urllib"}
