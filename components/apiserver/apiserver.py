@@ -56,7 +56,6 @@ from kubeglass.components.apiserver.registry.store import Store
 from kubeglass.components.apiserver.registry.subresources import Subresources
 from kubeglass.components.apiserver.registry.tables import KindTables
 from kubeglass.components.apiserver.storage.backend import Backend, StorageError
-from kubeglass.components.apiserver.storage.etcd import EtcdBackend, EtcdOptions
 from kubeglass.components.apiserver.storage.measured import MeasuredBackend
 from kubeglass.components.apiserver.storage.memory import MemoryBackend
 from kubeglass.components.apiserver.storage.metrics import GrpcClientMetrics
@@ -295,6 +294,8 @@ async def _not_started(request: Any) -> Any:
 def backend_of(options: Options, registry: Registry) -> Backend:
     """The store the flags name."""
     if options.etcd_servers:
+        from kubeglass.components.apiserver.storage.etcd import EtcdBackend, EtcdOptions  # loads protobuf
+
         files = (options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile)
         return EtcdBackend(EtcdOptions(options.etcd_servers, *files), GrpcClientMetrics(registry))
     return SqliteBackend(options.storage_file) if options.storage_file else MemoryBackend()
