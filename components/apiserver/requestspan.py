@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from kubeglass.components.api.semantics import about_resource
 from kubeglass.components.api.user import UserInfo
+from kubeglass.components.apiserver import requestinfo
 from kubeglass.components.apiserver.requestinfo import RequestInfo
 from kubeglass.components.apiserver.wire import Filter, Handler, Request, Response
 from kubeglass.telemetry.tracing import causality
@@ -43,10 +44,12 @@ def tracing(tracer: Tracer, trusted_groups: Collection[str] = TRUSTED_GROUPS) ->
                 return await inner(request)
         request.trusted = trusts(request.user, trusted)
         parent, links = causality.inbound(remote, trusted=request.trusted)
+        name, asked = _about_question(request.method, request.path, request.query_string)
+        connection = _about_connection(request.host, request.peer, request.headers.get("User-Agent", ""))
         with outside.span(
-            span_name(request.method, request.info),
+            name,
             kind=SERVER,
-            shared=(_about_connection(request.host, request.peer, request.headers.get("User-Agent", "")),),
+            shared=(connection, asked, request.identity),
             parent=parent,
             links=links,
             start_ns=request.received_ns or None,
@@ -55,13 +58,12 @@ def tracing(tracer: Tracer, trusted_groups: Collection[str] = TRUSTED_GROUPS) ->
             request.response_headers[TRACE_HEADER] = format_traceparent(span.context)
             if not span.recording:
                 return await inner(request)
-            span.update(_attributes(request))
+            span.set("http.request.body.size", int(request.headers.get("Content-Length", 0) or 0))
             if request.authenticated_ns[0]:
                 began, ended = request.authenticated_ns
                 inside.span("authentication", start_ns=began).end(ended)
             response = await inner(request)
-            span.set("http.response.status_code", response.status)
-            span.set("http.response.body.size", response.body_size)
+            span.update({"http.response.status_code": response.status, "http.response.body.size": response.body_size})
             if response.status >= 500:
                 span.error("")
             return response
@@ -90,6 +92,20 @@ def _resource_span_name(
     return f"{method} /" + "/".join(parts)
 
 
+@lru_cache(maxsize=2048)
+def _about_question(method: str, path: str, query_string: str) -> tuple[str, Fixed]:
+    """The name of the span, and what all who ask the same have in common."""
+    info = requestinfo.remembered(method, path, query_string)
+    said = {
+        "http.request.method": method,
+        "url.path": path,
+        "http.target": f"{path}?{query_string}" if query_string else path,
+    }
+    if info.is_resource:
+        said.update(about_resource(info.resource, info.namespace, info.name))
+    return span_name(method, info), Fixed(said)
+
+
 @lru_cache(maxsize=1024)
 def _about_connection(host: str, peer: str, agent: str) -> Fixed:
     """What the request spans of one connection have in common."""
@@ -107,17 +123,3 @@ def _about_connection(host: str, peer: str, agent: str) -> Fixed:
             "network.protocol.version": "1.1",
         }
     )
-
-
-def _attributes(request: Request) -> dict[str, object]:
-    info = request.info
-    said: dict[str, object] = {
-        "http.request.method": request.method,
-        "url.path": request.path,
-        "http.request.body.size": int(request.headers.get("Content-Length", "0") or 0),
-        "http.target": request.uri,
-        "audit-id": request.audit_id,
-    }
-    if info.is_resource:
-        said.update(about_resource(info.resource, info.namespace, info.name))
-    return said

@@ -21,6 +21,7 @@ from kubeglass.components.api.errors import ApiError, RequestEntityTooLarge
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.requestinfo import RequestInfo
 from kubeglass.telemetry.tracing.context import SpanContext
+from kubeglass.telemetry.tracing.tracer import Fixed
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 LARGE_BODY_BYTES = 64 * 1024
@@ -126,8 +127,16 @@ class Request:
     """What went wrong inside, for the access log."""
     not_counted_seconds: float = 0.0
     """Time spent in webhooks and in the queue, which the SLI duration leaves out."""
+    _identity: Fixed | None = None
     _query: dict[str, list[str]] | None = None
     _body: bytes | None = None
+
+    @property
+    def identity(self) -> Fixed:
+        """What every span of the request says."""
+        if self._identity is None:
+            self._identity = Fixed({"audit-id": self.audit_id})
+        return self._identity
 
     @property
     def query(self) -> dict[str, list[str]]:

@@ -20,12 +20,9 @@ Clean = Callable[[str, Any], Any]
 
 _REMOTE_KNOWN, _REMOTE = 0x100, 0x200  # SpanFlags
 _REMEMBERED_KEYS, _REMEMBERED_VALUES, _REMEMBERED_LENGTH = 256, 128, 200
-_KINDS = tuple(b"\x30" + varint(kind) + b"\x39" for kind in range(6))  # up to the start time
-_times = Struct("<QBQ").pack
-_LOCAL, _FROM_AFAR = (
-    tuple(b"\x85\x01" + (_REMOTE_KNOWN | remote | sampled).to_bytes(4, "little") for sampled in (0, 1))
-    for remote in (0, _REMOTE)
-)
+_root = Struct("<16s2s8sBQBQ").pack
+_child = Struct("<16s2s8s2s8sBQBQ").pack
+_SPAN_ID, _PARENT_ID, _STARTED, _ENDED = b"\x12\x08", b"\x22\x08", 0x39, 0x41
 
 
 def resource(attributes: Mapping[str, Any]) -> bytes:
@@ -37,9 +34,15 @@ def request(resource_bytes: bytes, spans: Iterable[tuple[Scope, bytes]]) -> byte
     """One ResourceSpans of already encoded spans, grouped by scope in order of appearance."""
     scopes: dict[Scope, list[bytes]] = {}
     for scope, encoded in spans:
-        scopes.setdefault(scope, []).append(field(b"\x12", encoded))
-    groups = [field(b"\x12", field(b"\x0a", _scope(scope)) + b"".join(group)) for scope, group in scopes.items()]
-    return field(b"\x0a", field(b"\x0a", resource_bytes) + b"".join(groups))
+        group = scopes.get(scope)
+        if group is None:
+            group = scopes[scope] = [field(b"\x0a", _scope(scope))]
+        group += (b"\x12", varint(len(encoded)), encoded)
+    pieces = [field(b"\x0a", resource_bytes)]
+    for group in scopes.values():
+        whole = b"".join(group)
+        pieces += (b"\x12", varint(len(whole)), whole)
+    return b"".join((b"\x0a", varint(sum(map(len, pieces))), *pieces))
 
 
 def as_is(key: str, value: Any) -> Any:
@@ -57,14 +60,13 @@ class Encoder:
     def span(self, item: RecordedSpan) -> bytes:
         """One encoded Span."""
         context, parent = item.context, item.parent
-        out = [b"\x0a\x10", context.trace_id.to_bytes(16, "big"), b"\x12\x08", context.span_id.to_bytes(8, "big")]
-        if context.state:
-            out.append(_text(b"\x1a", context.state))
-        flags = _LOCAL
-        if parent is not None:
-            out += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
-            flags = _FROM_AFAR if parent.remote else _LOCAL
-        out += (_name(item.name), _KINDS[item.kind], _times(item.start_ns, 0x41, item.end_ns), flags[context.sampled])
+        trace, own = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
+        if parent is None:
+            ids = _root(trace, _SPAN_ID, own, _STARTED, item.start_ns, _ENDED, item.end_ns)
+        else:
+            above = parent.span_id.to_bytes(8, "big")
+            ids = _child(trace, _SPAN_ID, own, _PARENT_ID, above, _STARTED, item.start_ns, _ENDED, item.end_ns)
+        out = [_head(item.name, item.kind, parent is not None and parent.remote), ids]
         for fixed in item.shared:
             encoded = fixed.encoded
             out.append(encoded[1] if encoded is not None and encoded[0] is self else self._fixed(fixed))
@@ -73,16 +75,22 @@ class Encoder:
         if item.events:
             for event in item.events:
                 self._event(out, event)
+        if item.links or item.status or context.state or item.dropped_attributes or item.dropped_events:
+            self._rare(out, item)
+        return b"".join(out)
+
+    def _rare(self, out: list[bytes], item: RecordedSpan) -> None:
+        """What few spans have."""
+        if item.context.state:
+            out.append(_text(b"\x1a", item.context.state))
         if item.links:
             out += [field(b"\x6a", self._link(link)) for link in item.links]
         if item.status:
             message = _text(b"\x12", str(self._clean("", item.message))) if item.message else b""
             out.append(field(b"\x7a", message + b"\x18" + varint(item.status)))
-        if item.dropped_attributes or item.dropped_events or item.dropped_links:
-            _dropped(out, b"\x50", item.dropped_attributes)
-            _dropped(out, b"\x60", item.dropped_events)
-            _dropped(out, b"\x70", item.dropped_links)
-        return b"".join(out)
+        _dropped(out, b"\x50", item.dropped_attributes)
+        _dropped(out, b"\x60", item.dropped_events)
+        _dropped(out, b"\x70", item.dropped_links)
 
     def _fixed(self, fixed: Fixed) -> bytes:
         """Shared attributes, encoded for good."""
@@ -159,8 +167,10 @@ def _pairs(attributes: Mapping[str, Any]) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _name(name: str) -> bytes:
-    return _text(b"\x2a", name)
+def _head(name: str, kind: int, remote: bool) -> bytes:
+    """All that spans of one name have in common: name, kind and flags, up to the trace id."""
+    flags = _REMOTE_KNOWN | (_REMOTE if remote else 0) | 1  # only what is sampled is recorded
+    return _text(b"\x2a", name) + b"\x30" + varint(kind) + b"\x85\x01" + flags.to_bytes(4, "little") + b"\x0a\x10"
 
 
 @lru_cache(maxsize=1024)

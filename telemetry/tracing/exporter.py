@@ -1,7 +1,7 @@
 """The way of ended spans to the collector: a bounded queue, batches, retries. No request ever waits for it.
 
-A span is encoded when it ends, while all of it is still in the processor's cache: four times cheaper than later, and
-what waits is a few hundred bytes that the garbage collector never looks at.
+Ended spans are encoded a few at a time: the code is then in the processor's cache for all of them, the spans still are,
+and no request waits longer than that. What waits to be sent is bytes that the garbage collector never looks at.
 Bound: `queue_limit` spans wait and `concurrency` batches are under way. When the queue is full the newest span is
 dropped, as in Go; a batch is dropped when the server refuses it for good or patience ends (60 s). Every lost
 span is counted by reason. A collector that is down costs memory up to the bound, and nothing else.
@@ -25,6 +25,10 @@ from kubeglass.telemetry.tracing.tracer import RecordedSpan, Scope
 from kubeglass.telemetry.tracing.transport import Transport
 
 Encoded = tuple[Scope, bytes]
+_AT_ONCE = 32
+"""How many ended spans are encoded together: the spans of a few requests, a tenth of a millisecond."""
+_BATCH_BYTES = 2 << 20
+"""What a batch may come to; receivers refuse messages beyond 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class ExportOptions:
     """Bounds and times. Names in brackets are the OTEL_* variables that set them."""
 
     queue_limit: int = 16384  # OTEL_BSP_MAX_QUEUE_SIZE
-    batch_limit: int = 512  # OTEL_BSP_MAX_EXPORT_BATCH_SIZE
+    batch_limit: int = 2048  # OTEL_BSP_MAX_EXPORT_BATCH_SIZE
     delay_seconds: float = 1.0  # OTEL_BSP_SCHEDULE_DELAY
     timeout_seconds: float = 10.0  # OTEL_EXPORTER_OTLP_TIMEOUT
     concurrency: int = 4
@@ -58,6 +62,7 @@ class Exporter:
         self._metrics = metrics
         self._log = log
         self._encoder = encode.Encoder(clean)
+        self._ended: deque[RecordedSpan] = deque()  # not encoded yet
         self._queue: deque[Encoded] = deque()
         self._under_way = 0  # spans taken from the queue whose fate is not decided
         self._closed = False
@@ -66,26 +71,40 @@ class Exporter:
         self._settled = asyncio.Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
-        metrics.watch_queue(lambda: len(self._queue), options.queue_limit)
+        metrics.watch_queue(self._waiting, options.queue_limit)
 
     def offer(self, span: RecordedSpan) -> None:
         """Queue or drop `span`. Any thread may call."""
-        waiting = len(self._queue)
         if self._closed:
             self._drop("shutdown", 1)
-        elif waiting >= self._options.queue_limit:
+            return
+        ended = self._ended
+        waiting = len(self._queue) + len(ended)
+        if waiting >= self._options.queue_limit:
             self._drop("queue_full", 1)
-        else:
-            self._enqueue(span)
-            if waiting + 1 == self._options.batch_limit:
-                self._rouse()
+            return
+        ended.append(span)
+        if len(ended) >= _AT_ONCE:
+            self._encode()
+        if waiting + 1 == self._options.batch_limit:
+            self._rouse()
 
-    def _enqueue(self, span: RecordedSpan) -> None:
-        try:
-            self._queue.append((span.scope, self._encoder.span(span)))
-        except Exception as error:
-            self._drop("invalid", 1)
-            self._log.error(error, "Failed to encode span", span=span.name)
+    def _waiting(self) -> int:
+        return len(self._queue) + len(self._ended)
+
+    def _encode(self) -> None:
+        """Bring what has ended into the queue."""
+        ended, queue, encoded = self._ended, self._queue, self._encoder.span
+        while ended:
+            try:
+                span = ended.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                queue.append((span.scope, encoded(span)))
+            except Exception as error:
+                self._drop("invalid", 1)
+                self._log.error(error, "Failed to encode span", span=span.name)
 
     async def run(self, started: Callable[[], None]) -> None:
         """Export until cancelled; then send what waits, for at most `flush_seconds`."""
@@ -96,19 +115,20 @@ class Exporter:
             await self._pump(transport)
         finally:
             self._closed = True
-            self._drop("shutdown", len(self._queue))
+            self._drop("shutdown", self._waiting())
             self._queue.clear()
+            self._ended.clear()
             await transport.close()
 
     async def flush(self, timeout_seconds: float) -> bool:
         """Ask the running exporter to send what waits now; whether it did in time."""
         if self._loop is None:
-            return not self._queue
+            return not self._waiting()
         self._flushing += 1
         self._rouse()
         try:
             async with asyncio.timeout(timeout_seconds), self._settled:
-                await self._settled.wait_for(lambda: not self._queue and not self._under_way)
+                await self._settled.wait_for(lambda: not self._waiting() and not self._under_way)
             return True
         except TimeoutError:
             return False
@@ -141,6 +161,7 @@ class Exporter:
                 while True:
                     await send(await self._ripe())
             finally:
+                self._encode()
                 await self._finish(send(len(self._queue)), under_way)
 
     async def _finish(self, send_rest: Coroutine[Any, Any, None], under_way: set[asyncio.Task[None]]) -> None:
@@ -158,19 +179,27 @@ class Exporter:
         """Wait for a full batch, a flush, or the delay; how many spans to send now. What is no full batch may wait."""
         limit = self._options.batch_limit
         self._wake.clear()
+        self._encode()
         if len(self._queue) < limit and not (self._flushing and self._queue):
             try:
                 async with asyncio.timeout(self._options.delay_seconds):
                     await self._wake.wait()
             except TimeoutError:
+                self._encode()
                 return len(self._queue)
+        self._encode()
         waiting = len(self._queue)
         return waiting if self._flushing else waiting - waiting % limit
 
     def _take(self, count: int) -> list[Encoded]:
-        count = min(count, self._options.batch_limit, len(self._queue))
-        self._under_way += count
-        return [self._queue.popleft() for _ in range(count)]
+        count = min(count, self._options.batch_limit)
+        batch: list[Encoded] = []
+        size = 0
+        while self._queue and len(batch) < count and size < _BATCH_BYTES:
+            batch.append(self._queue.popleft())
+            size += len(batch[-1][1])
+        self._under_way += len(batch)
+        return batch
 
     async def _send_and_release(self, transport: Transport, batch: list[Encoded], slots: asyncio.Semaphore) -> None:
         try:

@@ -257,7 +257,10 @@ class RecordedSpan(Span):
             self.name = name
 
     def event(self, name: str, /, **attributes: Any) -> None:
-        self.event_at(None, name, attributes)
+        if self.events is None and not self.end_ns:
+            self.events = [Event(now_ns(), name, attributes)]
+        else:
+            self.event_at(None, name, attributes)
 
     def event_at(self, time_ns: int | None, name: str, attributes: Attributes) -> None:
         if self.end_ns:
@@ -371,7 +374,13 @@ class Tracer:
         if sink is None:
             return OFF if parent is None or parent is CURRENT else Span(parent)
         if parent is CURRENT:
-            parent = current_context()
+            outer = active.get()
+            if outer is None:
+                parent = None
+            else:
+                if outer.tentative:
+                    outer.keep()
+                parent = outer.context
         context = self._context(parent, sampled)
         if not context.sampled:
             return Span(context)

@@ -5,8 +5,6 @@ A refusal (404, 409, 422 …) is an answer, not a failure: only what the server 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 
 from kubeglass.components.api.errors import ApiError
@@ -18,39 +16,41 @@ from kubeglass.telemetry.tracing.tracer import Fixed, Span, Tracer
 _AGENT_LIMIT = 1024
 
 
-@contextmanager
-def handling(tracer: Tracer, name: str, request: Request) -> Iterator[Span]:
-    """The handler's span around its work."""
-    refusal: ApiError | None = None
-    with _span(tracer, name, request) as span:
-        try:
-            yield span
-        except ApiError as error:
-            if error.code >= 500:
-                raise
-            refusal = error
-    if refusal is not None:
-        raise refusal
+class _Handling:
+    """A span around work whose refusals do not count as failures."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> Span:
+        return self._span.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ApiError) and error.code < 500:
+            kind = error = trace = None
+        self._span.__exit__(kind, error, trace)
+
+
+def handling(tracer: Tracer, name: str, request: Request) -> _Handling:
+    """The span of a handler's work."""
+    if not tracer.enabled:
+        return _Handling(tracer.span(name))
+    info, headers = request.info, request.headers
+    about = _about_question(
+        headers.get("Accept", ""), request.peer.rpartition(":")[0], headers.get("User-Agent", ""),
+        reported_verb(request), info.group, info.version, info.resource, info.subresource, info.namespace, info.scope,
+    )  # fmt: skip
+    return _Handling(tracer.span(name, shared=(about, request.identity, _about_object(info.name, request.path))))
 
 
 def serializing(tracer: Tracer, request: Request, media: Media) -> Span:
     """The span of turning the answer into bytes."""
     if not tracer.enabled:
         return tracer.span("SerializeObject")
-    own = {"audit-id": request.audit_id, "url": request.path}
-    return tracer.span("SerializeObject", shared=(_about_encoder(request.method, media),), attributes=own)
-
-
-def _span(tracer: Tracer, name: str, request: Request) -> Span:
-    if not tracer.enabled:
-        return tracer.span(name)
-    info, headers = request.info, request.headers
-    about = _about_question(
-        headers.get("Accept", ""), request.peer.rpartition(":")[0], headers.get("User-Agent", ""),
-        reported_verb(request), info.group, info.version, info.resource, info.subresource, info.namespace, info.scope,
-    )  # fmt: skip
-    own = {"audit-id": request.audit_id, "name": info.name, "url": request.path}
-    return tracer.span(name, shared=(about,), attributes=own)
+    about = _about_encoder(request.method, media.content_type, media.yaml)
+    return tracer.span("SerializeObject", shared=(about, request.identity, _about_url(request.path)))
 
 
 @lru_cache(maxsize=1024)
@@ -76,10 +76,20 @@ def _about_question(
     )
 
 
+@lru_cache(maxsize=2048)
+def _about_object(name: str, path: str) -> Fixed:
+    return Fixed({"name": name, "url": path})
+
+
+@lru_cache(maxsize=2048)
+def _about_url(path: str) -> Fixed:
+    return Fixed({"url": path})
+
+
 @lru_cache(maxsize=64)
-def _about_encoder(method: str, media: Media) -> Fixed:
-    encoder = "yaml" if media.yaml else "json"
-    return Fixed({"method": method, "protocol": "HTTP/1.1", "mediaType": media.content_type, "encoder": encoder})
+def _about_encoder(method: str, media_type: str, yaml: bool) -> Fixed:
+    encoder = "yaml" if yaml else "json"
+    return Fixed({"method": method, "protocol": "HTTP/1.1", "mediaType": media_type, "encoder": encoder})
 
 
 def _cut(agent: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 import yaml
@@ -18,7 +19,7 @@ from kubeglass.components.apiserver.requestinfo import truthy
 from kubeglass.components.apiserver.storage.reads import Reads
 from kubeglass.components.apiserver.views import Convert, Steps, Tables, View
 from kubeglass.components.apiserver.wire import Request, Response
-from kubeglass.telemetry.tracing.tracer import Tracer
+from kubeglass.telemetry.tracing.tracer import Fixed, Tracer
 
 ONE = frozenset({TABLE, PARTIAL})
 MANY = frozenset({TABLE, PARTIAL_LIST})
@@ -54,12 +55,8 @@ class Reader:
             version = request.param("resourceVersion") if request.query_string else ""
             namespace = info.namespace if kind.namespaced else ""
             span.event("About to Get from storage")
-            about = {
-                "audit-id": request.audit_id,
-                "key": kind.storage_key(namespace, info.name),
-                "resource-version": version,
-            }
-            with self._tracer.span("cacher.Get", attributes=about):
+            about = _about_get(kind.storage_key(namespace, info.name), version)
+            with self._tracer.span("cacher.Get", shared=(request.identity, about)):
                 record = await self._reads.get(kind, namespace, info.name, version)
             if record is None:
                 raise errors.not_found(kind.plural, kind.group, info.name)
@@ -74,8 +71,8 @@ class Reader:
         wanted = options.wanted(request, kind, self._forms.selectable(kind))
         with handling(self._tracer, "List", request) as span:
             span.event("About to List from storage")
-            about = {"audit-id": request.audit_id, "type": kind.plural}
-            with self._tracer.span("cacher.GetList", attributes=about) as cacher:
+            about = _about_list(kind.plural)
+            with self._tracer.span("cacher.GetList", shared=(request.identity, about)) as cacher:
                 result = await self._reads.list(wanted, options.list_options(request))
                 count = len(result.listing.records)
                 cacher.event("Listed items from cache", count=count)
@@ -87,6 +84,16 @@ class Reader:
                 response = rendered(request, media, body)
             span.event("Writing http response done", count=count)
             return response
+
+
+@lru_cache(maxsize=2048)
+def _about_get(key: str, version: str) -> Fixed:
+    return Fixed({"key": key, "resource-version": version})
+
+
+@lru_cache(maxsize=256)
+def _about_list(plural: str) -> Fixed:
+    return Fixed({"type": plural})
 
 
 async def _stepwise(steps: Steps[bytes], request: Request) -> bytes:

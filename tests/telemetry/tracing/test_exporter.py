@@ -92,19 +92,19 @@ async def test_spans_reach_a_stock_receiver(serve, log, registry) -> None:
     tracer = build_tracer("kubelet", config, {"host.name": "node-1"}, log, registry, environ={})
     tracer.start("before the exporter runs").end()
     async with running(tracer):
-        for n in range(1200):
+        for n in range(3000):
             tracer.start(f"s{n}").end()
         assert await tracer.flush(5)
-        assert len(receiver.names) == 1201
+        assert len(receiver.names) == 3001
         tracer.start("last").end()
-    assert receiver.names[-1] == "last" and len(set(receiver.names)) == 1202
+    assert receiver.names[-1] == "last" and len(set(receiver.names)) == 3002
     resource = receiver.requests[0].resource_spans[0].resource
     assert {a.key: a.value.string_value for a in resource.attributes} == {
         "service.name": "kubelet",
         "host.name": "node-1",
     }
-    assert registry.value("kubeglass_tracing_spans_exported_total") == 1202
-    assert max(len(r.resource_spans[0].scope_spans[0].spans) for r in receiver.requests) == 512
+    assert registry.value("kubeglass_tracing_spans_exported_total") == 3002
+    assert max(len(r.resource_spans[0].scope_spans[0].spans) for r in receiver.requests) == 2048
 
 
 async def test_http(log, registry) -> None:
@@ -255,6 +255,19 @@ async def test_threads_may_end_spans(serve, log, registry) -> None:
         async with asyncio.timeout(10):
             while len(receiver.names) < 50:  # the receiver has its own threads
                 await asyncio.sleep(0.01)
+
+
+async def test_batches_stay_below_what_receivers_take(serve, log, registry) -> None:
+    """gRPC servers refuse messages beyond 4 MiB: large spans go in smaller batches."""
+    receiver = StockReceiver()
+    target = serve(receiver)
+    tracer = make(lambda: GrpcTransport(target, {}, 10), log, registry)
+    async with running(tracer):
+        for n in range(600):
+            tracer.start(f"s{n}", attributes={"text": f"{n:020000}"}).end()
+        assert await tracer.flush(10)
+    assert len(set(receiver.names)) == 600 and dropped(registry, "refused") == 0
+    assert max(request.ByteSize() for request in receiver.requests) < 3 << 20
 
 
 async def test_nobody_listens(log, registry) -> None:
