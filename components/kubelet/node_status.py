@@ -167,6 +167,8 @@ class NodeReporter:
 
     async def _report(self) -> None:
         """Patch what changed; the heartbeat times alone only every few minutes."""
+        if self._reported is not None:
+            await self._heed_others()
         status = await self._status()
         due = clock.now() - self._reported_at >= self._config.node_status_report_seconds
         if self._reported is not None and not due and _without_heartbeats(status) == self._reported:
@@ -176,6 +178,15 @@ class NodeReporter:
         )
         self._reported, self._reported_at = _without_heartbeats(status), clock.now()
         self._note_ready(status)
+
+    async def _heed_others(self) -> None:
+        """The node controller sets conditions to Unknown when it hears nothing of the node: answer that at once."""
+        node = await self._client.get(NODE, self._config.node_name)
+        for condition in (node.get("status") or {}).get("conditions") or ():
+            ours = self._conditions.get(condition["type"])
+            if ours is not None and ours["status"] != condition["status"]:
+                self._conditions[condition["type"]] = condition
+                self._reported = None
 
     def _note_ready(self, status: dict[str, Any]) -> None:
         ready = next(c["status"] == "True" for c in status["conditions"] if c["type"] == "Ready")

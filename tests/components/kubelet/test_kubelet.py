@@ -378,3 +378,17 @@ async def test_node_is_registered_and_renews_its_lease(node: Any, api: Any) -> N
         )
         assert lease["spec"]["holderIdentity"] == "node-1"
         assert lease["spec"]["leaseDurationSeconds"] == 40
+
+
+async def test_a_node_given_up_by_others_says_at_once_that_it_is_there(node: Any, api: Any) -> None:
+    """Conditions that the node controller set to Unknown are put right at the next look, not at the next heartbeat."""
+    path = "/api/v1/nodes/node-1"
+    async with node.running(node_status_update_seconds=0.1):
+        found = await api.until(lambda: api.objects.get(path))
+        before = condition(found, "Ready")
+        unknown = {**before, "status": "Unknown", "reason": "NodeStatusUnknown"}
+        others = [c for c in found["status"]["conditions"] if c["type"] != "Ready"]
+        api.put(path, {**found, "status": {**found["status"], "conditions": [*others, unknown]}}, created=False)
+        await api.until(lambda: condition(api.objects[path], "Ready")["status"] == "True", 5)
+        assert condition(api.objects[path], "Ready")["reason"] == "KubeletReady"
+        await api.until(lambda: api.events("NodeReady"), 5)
