@@ -43,7 +43,7 @@ class Handlers:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._session: aiohttp.ClientSession | None = None
-        self._tls = ssl.create_default_context()
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._tls.check_hostname = False
         self._tls.verify_mode = ssl.CERT_NONE
 

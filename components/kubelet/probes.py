@@ -16,6 +16,7 @@ from kubeglass.components.api.kinds import POD
 from kubeglass.components.api.objects import Container, Pod, Probe
 from kubeglass.components.api.semantics import about
 from kubeglass.components.kubelet.actions import ProbeVerdicts
+from kubeglass.components.kubelet.first_probe import await_first_probe
 from kubeglass.components.kubelet.handlers import Handlers, Verdict
 from kubeglass.components.kubelet.metrics import ProbeMetrics
 from kubeglass.components.kubelet.pod_events import PodEvents
@@ -26,10 +27,6 @@ from kubeglass.telemetry.tracing.context import SpanContext, current_context
 from kubeglass.telemetry.tracing.tracer import Span, leave
 
 _AGENT = f"kube-probe/{KUBERNETES_VERSION.removeprefix('v').rpartition('.')[0]}"
-
-
-_FIRST_PROBE_SECONDS = 0.3
-"""A program is given this long to open its port; upstream's first probe comes somewhere within the period."""
 
 
 class ProbeType(StrEnum):
@@ -206,12 +203,11 @@ class ProbeManager:
     async def _probe_forever(self, worker: _Worker) -> None:
         leave()
         loop = asyncio.get_running_loop()
-        delay = worker.started_at + max(worker.probe.initial_delay_seconds, _FIRST_PROBE_SECONDS) - loop.time()
-        if delay > 0:
-            await asyncio.sleep(delay)
-        elif loop.time() - worker.started_at > worker.probe.period_seconds:
+        if loop.time() - worker.started_at > worker.probe.initial_delay_seconds + worker.probe.period_seconds:
             # A restarted kubelet finds all containers at once: spread their probes.
             await asyncio.sleep(random.random() * worker.probe.period_seconds)
+        else:
+            await await_first_probe(worker.probe, worker.container, worker.pod_ip, worker.started_at)
         while True:
             due = loop.time() + worker.probe.period_seconds
             if await self._once(worker):
