@@ -116,6 +116,7 @@ class WatchHandler:
         revision = self._reads.caches.revision
         view = session.view
         for first in range(0, len(initial), _INITIAL_BATCH):
+            await request.pause()
             lines = [view.event("ADDED", record) for record in initial[first : first + _INITIAL_BATCH]]
             await self._send(session, lines, kind)
         if ended and session.bookmarks:

@@ -16,6 +16,8 @@ import msgspec
 import pytest
 from tests.components.apiserver.conftest import Api, serving
 
+from kubeglass.components.apiserver.flowcontrol.turns import Turns
+from kubeglass.components.apiserver.handlers import watch
 from kubeglass.components.apiserver.options import Options
 from kubeglass.components.apiserver.testing import quiet_telemetry
 from kubeglass.logging import setup as logging_setup
@@ -285,6 +287,32 @@ async def test_a_slow_reader_holds_its_seats() -> None:
             return await executing() == 0
 
         await _until(nobody, "the seats are free again")
+
+
+async def test_long_work_is_done_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large start of a watch, and the answer to a write that was committed with others, let the others in between."""
+    steps = 0
+
+    async def take(turns: Turns, level: str, flow: object) -> float:
+        nonlocal steps
+        steps += 1
+        return 0.0
+
+    monkeypatch.setattr(Turns, "take", take)
+    monkeypatch.setattr(
+        Turns, "take_now", lambda turns: True
+    )  # so that the first step of a request takes no other turn
+    monkeypatch.setattr(watch, "_INITIAL_BATCH", 2)
+    path = "/api/v1/namespaces/default/configmaps"
+    async with serving(options=Options(authorization_mode=("AlwaysAllow",))) as api:
+        alice = Api(api.server, api.session, api.server.access("alice", ["people"]))
+        for index in range(5):
+            assert (await alice("POST", path, {"metadata": {"name": f"map-{index}"}})).status == 201
+        assert steps == 5
+        selector = "fieldSelector=metadata.name!%3Dkube-root-ca.crt"
+        answer = await alice("GET", f"{path}?watch=1&timeoutSeconds=1&{selector}")
+        assert len(answer.body.splitlines()) == 5
+        assert steps == 5 + 3
 
 
 async def test_without_priority_and_fairness() -> None:
