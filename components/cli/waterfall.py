@@ -2,7 +2,8 @@
 
 In a trace that follows a change across watches a child may begin after its parent ended, so a span's reach is the
 end of its last descendant. The critical path walks back from the end of the trace: at each moment it names the span
-that the end was waiting for, or `waiting` where no span was at work (a watch event on its way, a queue).
+that the end was waiting for, or `waiting` where no span was at work (a watch event on its way). Where a reaction began
+long after its parent had ended, it waited for whatever was written last: a Deployment's next step for a Pod's status.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 WAITING = "waiting"
-_SERVER = "apiserver"
+_SERVER, _KUBELET = "apiserver", "kubelet"
+_POD = "k8s.pod.name"
+_WRITES = ("POST /", "PUT /", "PATCH /", "DELETE /", "Create ", "GuaranteedUpdate ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,50 +115,125 @@ def build(trace_id: str, spans: Iterable[Span]) -> Trace:
 # -- the critical path ------------------------------------------------------------------------------------------------
 
 
-def critical_path(trace: Trace) -> list[Segment]:
-    """Segments from the start of the trace to its end, without gap or overlap."""
-    segments: list[Segment] = []
-    cursor = trace.end
-    for root in sorted(trace.roots, key=lambda node: node.reach, reverse=True):
-        if root.span.start >= cursor:
-            continue
-        end = min(root.reach, cursor)
-        if end < cursor:
-            segments.append(Segment(None, end, cursor, WAITING))
-        segments.extend(_back(root, root.span.start, end, "request"))
-        cursor = root.span.start
-    return [segment for segment in reversed(segments) if segment.end > segment.start]
+def critical_path(trace: Trace, to: Span | None = None) -> list[Segment]:
+    """Segments from the start of the trace to the end of `to` (else to the trace's end), without gap or overlap."""
+    return _Walk(trace).back_from(to.id if to else None)
 
 
-def _back(node: Node, since: int, until: int, outer_phase: str) -> Iterator[Segment]:
-    """The subtree's part of the path from `until` back to `since`, last segment first."""
-    cursor, phase = until, phase_of(node.span) or outer_phase
-    for child in sorted(node.children, key=lambda each: each.reach, reverse=True):
-        start = max(child.span.start, since)
-        if start >= cursor:
-            continue
-        end = min(child.reach, cursor)
-        if end <= start:
-            continue
-        yield from _own(node.span, phase, end, cursor)
-        yield from _back(child, start, end, phase)
-        cursor = start
-    yield from _own(node.span, phase, since, cursor)
+class _Walk:
+    """One walk back in time. Of a span's own work its last finished child is part; before its start it was either
+    part of its parent's work, or a reaction to what had been written last."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._nodes: dict[str, Node] = {}
+        self._requests: dict[str, Span | None] = {}
+        self._phases: dict[str, str] = {}
+        for root in trace.roots:
+            self._learn(root, "request", None)
+        self._by_end = sorted(self._nodes.values(), key=lambda node: (node.span.end, node.span.start))
+        self._writes = [node for node in self._by_end if _is_write(node.span)]
+        self._met: set[str] = set()
+
+    def _learn(self, node: Node, phase: str, request: Span | None) -> None:
+        span = node.span
+        phase = phase_of(span) or phase
+        request = span if "http.target" in span.attributes else request if span.service == _SERVER else None
+        self._nodes[span.id], self._phases[span.id], self._requests[span.id] = node, phase, request
+        for child in node.children:
+            self._learn(child, phase, request)
+
+    def back_from(self, last: str | None) -> list[Segment]:
+        node: Node | None = self._nodes[last] if last else self._by_end[-1]
+        assert node is not None
+        cursor, segments = node.span.end, list[Segment]()
+        while node is not None:
+            self._met.add(node.span.id)
+            if node.span.end < cursor:  # nobody was at work
+                segments.append(Segment(None, node.span.end, cursor, WAITING))
+                cursor = node.span.end
+            cursor = self._inside(node, None, cursor, segments)
+            node = self._before(node, cursor)
+        if cursor > self._trace.start:
+            segments.append(Segment(None, self._trace.start, cursor, WAITING))
+        return [segment for segment in reversed(segments) if segment.end > segment.start]
+
+    def _inside(self, node: Node, since: int | None, until: int, segments: list[Segment]) -> int:
+        """What a span's time went to, last segment first; where that began. Of the outermost span it may be earlier
+        than its own start: a child that began before its parent (a container's run) is what the parent waited for."""
+        span, cursor, phase = node.span, until, self._phases[node.span.id]
+        for child in sorted(node.children, key=lambda each: each.span.end, reverse=True):
+            start = child.span.start if since is None else max(child.span.start, since)
+            end = child.span.end
+            if end <= cursor and start < end:
+                segments.append(Segment(span, end, cursor, phase))
+                self._inside(child, start, end, segments)
+                cursor = start
+        begin = span.start if since is None else since
+        if begin < cursor:
+            segments.append(Segment(span, begin, cursor, phase))
+            cursor = begin
+        return cursor
+
+    def _before(self, node: Node, cursor: int) -> Node | None:
+        """What came before a span began: its parent if that was still at work, else what the span reacted to."""
+        parent = self._nodes.get(node.span.parent)
+        if parent is not None and parent.span.end >= cursor:
+            return parent
+        if parent is None:
+            earlier = (each for each in reversed(self._by_end) if each.span.start < cursor)
+            return next((each for each in earlier if each.span.id not in self._met), None)
+        write = self._written(node, parent.span.end, cursor)
+        held = self._held_by(node, parent, cursor)
+        if held is not None and (write is None or write.span.end < min(held.span.end, cursor)):
+            return held
+        return write or parent
+
+    def _written(self, node: Node, since: int, until: int) -> Node | None:
+        """The last write between two moments that a reaction may have waited for."""
+        for write in reversed(self._writes):
+            if write.span.end <= since:
+                return None
+            if write.span.end <= until and write.span.id not in self._met and self._concerns(write, node):
+                return write
+        return None
+
+    def _held_by(self, node: Node, parent: Node, until: int) -> Node | None:
+        """The reaction before this one by whoever reacts: an object is worked on by one at a time."""
+        earlier = (
+            each
+            for each in parent.children
+            if each.span.start < until and each.span.id not in self._met and _same_worker(each.span, node.span)
+        )
+        return max(earlier, key=lambda each: each.span.end, default=None)
+
+    def _concerns(self, write: Node, reaction: Node) -> bool:
+        """Whether `reaction` may have waited for a write: a kubelet's only for one of its own Pod."""
+        request = self._requests[write.span.id]
+        return reaction.span.service != _KUBELET or (request is not None and _same_pod(request, reaction.span))
 
 
-def _own(span: Span, phase: str, start: int, end: int) -> Iterator[Segment]:
-    """The time between two moments that belongs to the span itself: work until its end, waiting after it."""
-    if end > span.end:
-        yield Segment(None, max(start, span.end), end, WAITING)
-        end = span.end
-    if end > start:
-        yield Segment(span, start, end, phase)
+def _same_worker(one: Span, other: Span) -> bool:
+    """A controller has a worker per kind of work, a kubelet one per Pod."""
+    if one.service != other.service:
+        return False
+    return _same_pod(one, other) if one.service == _KUBELET else one.name == other.name
+
+
+def _same_pod(one: Span, other: Span) -> bool:
+    return one.attributes.get(_POD) == other.attributes.get(_POD)
+
+
+def _is_write(span: Span) -> bool:
+    """A request that changes something, or the moment in it at which others can see the change."""
+    return span.service == _SERVER and span.name.startswith(_WRITES)
 
 
 # -- phases -----------------------------------------------------------------------------------------------------------
 
 PHASES = (
-    "request", "reconcile", "queue", "schedule", "bind", "network", "image", "start", "probe", "stop", WAITING, "other",
+    "request", "reconcile", "queue", "schedule", "bind", "network", "image", "start", "probe", "run", "stop", WAITING,
+    "other",
 )  # fmt: skip
 """Where the time of a change can go, in the order it usually does."""
 
@@ -164,7 +242,7 @@ _PHASE_OF_NAME: Mapping[str, Sequence[tuple[str, str]]] = {
     "kubelet": (
         ("syncTermin", "stop"), ("CNI ", "network"), ("ADD network", "network"), ("DEL network", "network"),
         ("runtime.v1.ImageService/", "image"), ("startup probe", "probe"), ("readiness probe", "probe"),
-        ("liveness probe", "probe"), ("syncPod", "start"),
+        ("liveness probe", "probe"), ("syncPod", "start"), ("container run", "run"),
     ),
     "kube-proxy": (("sync proxy rules", "network"),),
     "kube-controller-manager": (("reconcile ", "reconcile"),),

@@ -25,6 +25,7 @@ from kubeglass.components.kubelet.observed import Observed, observe
 from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.pod_files import PodFiles
 from kubeglass.components.kubelet.pod_sandbox import PodSandboxes
+from kubeglass.components.kubelet.pod_spans import SYNC, PodSpans
 from kubeglass.components.kubelet.pod_start import PodStartTracker
 from kubeglass.components.kubelet.pod_status import EVICTED, Knowledge, Waiting, generate
 from kubeglass.components.kubelet.probes import ProbeManager
@@ -33,11 +34,9 @@ from kubeglass.components.kubelet.status_manager import StatusManager
 from kubeglass.components.kubelet.termination import Terminator
 from kubeglass.components.kubelet.volumes import VolumeError, VolumeManager
 from kubeglass.components.machinery import clock
-from kubeglass.components.machinery.settling import settled
 from kubeglass.logging.goduration import duration_text
 from kubeglass.telemetry import Telemetry
-from kubeglass.telemetry.tracing.causality import Causes, Reaction
-from kubeglass.telemetry.tracing.context import SpanContext, current_context
+from kubeglass.telemetry.tracing.causality import Causes
 from kubeglass.telemetry.tracing.tracer import leave
 
 _RETRY_FIRST_SECONDS = 0.5
@@ -89,7 +88,7 @@ class PodWorker:
         self._first_seen = asyncio.get_running_loop().time()
         self._is_new = pod.status.phase == "Pending" and not pod.status.start_time
         self._kind = "create"
-        self._woken_by: SpanContext | None = None
+        self._spans = PodSpans(parts.causes, parts.telemetry.tracer, parts.now)
 
     # -- what happens to the pod ----------------------------------------------------------------------------------
 
@@ -116,7 +115,7 @@ class PodWorker:
 
     def wake(self) -> None:
         """Something changed on the node: look again."""
-        self._woken_by = current_context() or self._woken_by
+        self._spans.woken()
         self._wake.set()
 
     def _end(self, grace_seconds: float) -> None:
@@ -172,7 +171,7 @@ class PodWorker:
             self._wake.clear()
             kind, self._kind = self._kind, "sync"
             try:
-                delay = await self._measured(kind, "syncPod", self._sync)
+                delay = await self._measured(kind, SYNC, self._sync)
             except Exception as error:  # one pod's trouble, foreseen or not, must not end the others
                 delay = self._retry_after_failure()
                 self._parts.telemetry.log.error(
@@ -209,7 +208,7 @@ class PodWorker:
             waited = asyncio.get_running_loop().time() - self._first_seen
             parts.metrics.pod_worker_start_duration_seconds.observe(waited)
         started = asyncio.get_running_loop().time()
-        with self._span(span_name, kind):
+        with self._spans.begin(self.pod, span_name, kind):
             try:
                 return await step()
             finally:
@@ -219,30 +218,13 @@ class PodWorker:
                     f"{span_name} exit", pod=self.pod.key, podUID=meta.uid, isTerminal=self._ending
                 )
 
-    def _span(self, name: str, update_type: str = "") -> Any:
-        meta = self.pod.metadata
-        reaction = self._parts.causes.react(meta, now=self._parts.now(), settled=settled(self.pod))
-        attributes = {
-            "k8s.pod.uid": meta.uid,
-            "k8s.pod": f"{meta.namespace}/{meta.name}",
-            "k8s.pod.name": meta.name,
-            "k8s.namespace.name": meta.namespace,
-        }
-        syncing = name == "syncPod"
-        if syncing:
-            attributes["k8s.pod.update_type"] = update_type
-        woken, self._woken_by = self._woken_by, None
-        if not reaction and woken is not None:  # long settled, but something happened to it: a probe changed its mind
-            reaction = Reaction(woken)
-        belongs = reaction.arguments if reaction else {"parent": None}
-        return self._parts.telemetry.tracer.span(name, attributes=attributes, tentative=syncing, **belongs)
-
     # -- one pass -------------------------------------------------------------------------------------------------
 
     async def _sync(self) -> float:
         """Bring the pod one step further; the seconds after which to look again."""
         parts, pod = self._parts, self.pod
         observed = await self._observe()
+        self._spans.tell_ended(observed)
         self._watch_probes(observed)
         self._report(observed)
         if self._deadline_exceeded():
@@ -451,14 +433,15 @@ class PodWorker:
         parts.probes.forget_pod(self.pod)
         await self._measured("terminated", "syncTerminatedPod", clean)
         await self._deleted.wait()
-        await parts.sandboxes.remove(meta.namespace, meta.name, meta.uid)
+        with self._spans.begin(self.pod, "removePod"):
+            await parts.sandboxes.remove(meta.namespace, meta.name, meta.uid)
+            if not self._gone.is_set():
+                parts.status.finish(self.pod)
         parts.back_off.forget(meta.uid)
         parts.admission.forget(meta.uid)
         parts.puller.forget(meta.uid)
         parts.causes.forget(meta.uid)
-        if not self._gone.is_set():
-            parts.status.finish(self.pod)
-            await self._gone.wait()
+        await self._gone.wait()
         parts.status.forget(meta.uid)
 
 

@@ -69,7 +69,7 @@ class _Worker:
     succeeded: bool
     cause: SpanContext | None
     asking_since_ns: int
-    """When it began to ask what it does not know yet; 0 while nothing changes."""
+    """Since when it asks for another answer than it has: from the start, or while not ready; 0 while all is well."""
     task: asyncio.Task[None] | None = None
 
 
@@ -219,12 +219,12 @@ class ProbeManager:
         if worker.type is not ProbeType.STARTUP and not self.started(worker.container, worker.container_id):
             return False
         started = asyncio.get_running_loop().time()
+        worker.asking_since_ns = worker.asking_since_ns or clock.now_ns()
         try:
             verdict = await self._ask(worker)
         except Exception as error:  # one probe's trouble must not end the others
             self._log.error(error, "Probe errored", probeType=worker.type.value, containerName=worker.container.name)
             verdict = Verdict(None, str(error))
-        worker.asking_since_ns = worker.asking_since_ns or clock.now_ns()
         self._record(worker, verdict, asyncio.get_running_loop().time() - started)
         if verdict.ok is None:
             return False
@@ -232,7 +232,8 @@ class ProbeManager:
             with self._span(worker, verdict):
                 self._on_change(worker.pod.metadata.uid)
             worker.succeeded = worker.succeeded or verdict.ok
-        if worker.streak.last is worker.streak.verdict:
+            worker.asking_since_ns = clock.now_ns()
+        if worker.streak.last is worker.streak.verdict is True:
             worker.asking_since_ns = 0
         if worker.type is ProbeType.STARTUP:
             return worker.streak.verdict is not None

@@ -1,7 +1,8 @@
 """Tells the API server how pods are: one patch of pods/status per change, and the final delete of a pod that is gone.
 
 Statuses are set by pod workers and written here, so that a slow or absent API server never holds up a pod. The newest
-status of a pod wins; what is equal to what was sent last is not sent. Upstream: pkg/kubelet/status/status_manager.go.
+status of a pod wins; what is equal to what was sent last is not sent. A write's span begins when the status changed, so
+that it shows how long the status waited for others'. Upstream: pkg/kubelet/status/status_manager.go.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 from kubeglass.components.api.errors import ApiError, Conflict, NotFound
 from kubeglass.components.api.kinds import POD
 from kubeglass.components.api.objects import Pod
+from kubeglass.components.api.semantics import about
 from kubeglass.components.kubelet.metrics import PodWorkerMetrics
+from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.telemetry import Telemetry
@@ -31,6 +34,7 @@ class _Entry:
     pod: Pod
     status: dict[str, Any]
     since: float
+    since_ns: int
     cause: SpanContext | None
     sent: dict[str, Any] | None = None
     delete: bool = False
@@ -50,6 +54,7 @@ class StatusManager:
         self._uid_on_server = uid_on_server
         self._metrics = metrics
         self._log = telemetry.log
+        self._tracer = telemetry.tracer
         self._entries: dict[str, _Entry] = {}
         self._dirty: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -60,9 +65,10 @@ class StatusManager:
         entry = self._entries.get(uid)
         changed = entry is None or entry.status != status
         if entry is None:
-            entry = self._entries[uid] = _Entry(pod, status, self._now(), current_context())
+            entry = self._entries[uid] = _Entry(pod, status, self._now(), clock.now_ns(), current_context())
         elif changed:
-            entry.status, entry.since, entry.cause = status, self._now(), current_context()
+            entry.status, entry.cause = status, current_context()
+            entry.since, entry.since_ns = self._now(), clock.now_ns()
         entry.pod = pod
         if changed:
             self._mark(uid)
@@ -84,8 +90,10 @@ class StatusManager:
         """Nothing of the pod is left on the node: delete it from the API server after its last status."""
         entry = self._entries.get(pod.metadata.uid)
         if entry is None:
-            entry = self._entries[pod.metadata.uid] = _Entry(pod, {}, self._now(), current_context(), sent={})
-        entry.delete = True
+            entry = self._entries[pod.metadata.uid] = _Entry(
+                pod, {}, self._now(), clock.now_ns(), current_context(), sent={}
+            )
+        entry.delete, entry.cause = True, current_context() or entry.cause
         self._mark(pod.metadata.uid)
 
     def forget(self, pod_uid: str) -> None:
@@ -137,10 +145,11 @@ class StatusManager:
             return  # a static pod without its mirror: `shown` will tell
         if entry.sent != status:
             patch = {"metadata": {"uid": uid}, "status": status}
-            since = entry.since
-            await self._client.patch(
-                POD, meta.name, patch, meta.namespace, patch_type="strategic", subresource="status"
-            )
+            since, attributes = entry.since, about(POD, meta.namespace, meta.name, meta.uid)
+            with self._tracer.span("pod status sync", start_ns=entry.since_ns, attributes=attributes):
+                await self._client.patch(
+                    POD, meta.name, patch, meta.namespace, patch_type="strategic", subresource="status"
+                )
             entry.sent = status
             self._metrics.pod_status_sync_duration_seconds.observe(max(0.0, self._now() - since))
         if entry.delete and uid == meta.uid:

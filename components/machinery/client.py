@@ -311,7 +311,8 @@ class Client:
             return
         seconds = self._limit.reserve(time.monotonic())
         if seconds:
-            await asyncio.sleep(seconds)
+            with self._tracer.span("client-side throttling"):
+                await asyncio.sleep(seconds)
         self._wire.throttled(method, path, seconds)
 
 

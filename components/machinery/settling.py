@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 _PODS_AT_REST = frozenset({"Succeeded", "Failed"})
+_TO_THE_END = frozenset({"Never", "OnFailure"})
 _ENDED = frozenset({"Complete", "Failed"})
 
 
@@ -23,7 +24,8 @@ def settled(view: Any) -> bool:
     if observed is not None and observed < (getattr(metadata, "generation", 0) or 0):
         return False
     if hasattr(spec, "containers"):
-        return status.phase in _PODS_AT_REST or _is_true(status, {"Ready"})
+        runs_to_its_end = getattr(spec, "restart_policy", "") in _TO_THE_END
+        return status.phase in _PODS_AT_REST or (not runs_to_its_end and _is_true(status, {"Ready"}))
     if hasattr(status, "desired_number_scheduled"):
         return _equal(status, status.desired_number_scheduled, "updated_number_scheduled", "number_available")
     if hasattr(spec, "replicas"):

@@ -1,46 +1,66 @@
 """Changes as users make them, each with the moment it was asked for and the moment it was seen to be settled.
 
-`Changes.run` makes `count` random changes, several at once, over a real API, and gives a Record of each.
+`Changes.run` makes `count` random changes, several at once, over a real API, and gives a Record of each. The client has
+a tracer like any other component, so a change's trace begins with the client's own request. Beside the changes it makes
+control writes, which show how late it sees anything at all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from kubeglass.components.api.kinds import DEPLOYMENT, ENDPOINT_SLICE, JOB, NODE, POD, SERVICE, Kind
+from kubeglass.components.api.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, JOB, NODE, POD, SERVICE, Kind
 from kubeglass.components.apiserver.testing import quiet_telemetry
 from kubeglass.components.machinery.access import load_kubeconfig
 from kubeglass.components.machinery.client import Client
-from kubeglass.telemetry.tracing.context import SpanContext, format_traceparent
+from kubeglass.telemetry.tracing.context import SpanContext
+from kubeglass.telemetry.tracing.setup import TracingConfiguration, build_tracer
+from kubeglass.telemetry.tracing.tracer import Tracer
 
+T = TypeVar("T")
 Object = dict[str, Any]
 SETTLED_WITHIN_SECONDS = 60.0
-_FOLLOWED = (DEPLOYMENT, POD, SERVICE, ENDPOINT_SLICE, JOB)
+SERVICE_NAME = "changes"
+_FOLLOWED = (DEPLOYMENT, POD, SERVICE, ENDPOINT_SLICE, JOB, CONFIG_MAP)
+_CONTROL = "control"
+_CONTROL_SECONDS = 0.2
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One change. `cause` is the client's own span, which lasts from `asked` to `settled` (seconds since the epoch);
-    `wanted` names spans that the settled state cannot do without."""
+    """One change. `cause` is the client's span of its request, the root of the trace; times are seconds since the
+    epoch: `asked` just before the request, `settled` when the watch event that shows the settled state arrived.
+    That state is one of the object `name`, of `kind`; `wanted` names spans that it cannot do without."""
 
     what: str
     cause: SpanContext
     asked: float
     settled: float
     wanted: frozenset[str]
+    kind: Kind
+    name: str
 
     @property
     def wall_seconds(self) -> float:
         return self.settled - self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A write that nobody reacts to, and when the client's watch showed it."""
+
+    cause: SpanContext
+    seen: float
 
 
 class World:
@@ -51,6 +71,7 @@ class World:
         self._namespace = namespace
         self._objects: dict[tuple[str, str], Object] = {}
         self._news = asyncio.Event()
+        self._arrived = 0.0
 
     async def follow(self, kind: Kind, ready: Callable[[], None]) -> None:
         """Keep up with one kind until cancelled."""
@@ -67,6 +88,7 @@ class World:
                     self._objects.pop(key, None)
                 else:
                     self._objects[key] = event.object
+                self._arrived = time.time()
                 self._news.set()
                 self._news = asyncio.Event()
 
@@ -85,14 +107,14 @@ class World:
         return [obj for obj in found if (obj["metadata"].get("labels") or {}).get(label) == service]
 
     async def until(self, condition: Callable[[], bool], what: str) -> float:
-        """When the condition came to hold."""
+        """When the event arrived with which the condition came to hold."""
         try:
             async with asyncio.timeout(SETTLED_WITHIN_SECONDS):
                 while not condition():
                     await self._news.wait()
         except TimeoutError as error:
             raise AssertionError(f"{what} did not settle within {SETTLED_WITHIN_SECONDS:.0f} s") from error
-        return time.time()
+        return self._arrived
 
 
 @dataclass(slots=True)
@@ -104,11 +126,13 @@ class Changes:
     namespace: str
     nodes: list[str]
     choice: random.Random
+    tracer: Tracer
     records: list[Record] = field(default_factory=list)
+    controls: list[Control] = field(default_factory=list)
     _names: int = 0
 
     async def run(self, count: int, at_once: int = 4) -> list[Record]:
-        """Make `count` changes."""
+        """Make `count` changes, and control writes all the while."""
         kinds = (
             self.deployment_life, self.deployment_life, self.bare_pod, self.short_pod, self.job, self.service_life,
             self.late_probe, self.unschedulable,
@@ -119,10 +143,30 @@ class Changes:
             while len(self.records) < count:
                 await kinds[next(turn) % len(kinds)]()
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(worker())
+        async def all_of_them() -> None:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(at_once):
+                    workers.create_task(worker())
+
+        await self.controlled(all_of_them())
         return self.records[:count]
+
+    async def controlled(self, changes: Awaitable[T]) -> T:
+        """Await changes, making control writes all the while."""
+        async with asyncio.TaskGroup() as group:
+            control = group.create_task(self._control())
+            made = await changes
+            control.cancel()
+        return made
+
+    async def _control(self) -> None:
+        await self.client.create(CONFIG_MAP, {"metadata": {"name": _CONTROL}}, self.namespace)
+        for turn in itertools.count():
+            with self.tracer.span("control write") as span:
+                written = await self.client.patch(CONFIG_MAP, _CONTROL, {"data": {"turn": str(turn)}}, self.namespace)
+            shown = lambda w=written: self.world.shows(CONFIG_MAP, w)  # noqa: E731
+            self.controls.append(Control(span.context, await self.world.until(shown, _CONTROL)))
+            await asyncio.sleep(_CONTROL_SECONDS)
 
     # -- the changes --------------------------------------------------------------------------------------------------
 
@@ -155,7 +199,8 @@ class Changes:
 
     async def job(self) -> None:
         name = self._name("job")
-        pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox", "command": ["true"]}]}
+        command = ["sleep", str(self.choice.choice((0, 1, 2)))]
+        pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox", "command": command}]}
         body = {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -175,9 +220,10 @@ class Changes:
         await self.world.until(lambda: _is_ready(self.world.get(POD, name)), name)
         body = {"metadata": {"name": name}, "spec": {"selector": {"app": name}, "ports": [{"port": 80}]}}
         wanted = frozenset({"reconcile endpointslice", "sync proxy rules"})
-        await self._make("create service", SERVICE, "", body, lambda: self._published(name, 80), wanted)
+        watched = lambda: (ENDPOINT_SLICE, self.world.slices_of(name)[0]["metadata"]["name"])  # noqa: E731
+        await self._make("create service", SERVICE, "", body, lambda: self._published(name, 80), wanted, watched)
         ports = {"spec": {"ports": [{"port": 80, "targetPort": 8080}]}}
-        await self._make("change service", SERVICE, name, ports, lambda: self._published(name, 8080), wanted)
+        await self._make("change service", SERVICE, name, ports, lambda: self._published(name, 8080), wanted, watched)
         await self.client.delete(SERVICE, name, self.namespace)
         await self.client.delete(POD, name, self.namespace, grace_period_seconds=1)
 
@@ -209,6 +255,11 @@ class Changes:
             "unschedulable, then fixed", name, spec, lambda: _is_ready(self.world.get(POD, name)), after=fix
         )
 
+    async def make_with_pod(self, what: str, kind: Kind, body: Object, pod: str, wanted: frozenset[str]) -> None:
+        """Something of another kind, of which somebody makes a Pod."""
+        ready = lambda: _is_ready(self.world.get(POD, pod))  # noqa: E731
+        await self._make(what, kind, "", body, ready, wanted, lambda: (POD, pod))
+
     # -- making one ---------------------------------------------------------------------------------------------------
 
     async def _pod(
@@ -221,7 +272,7 @@ class Changes:
         after: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-        await self._make(what, POD, "", body, settled, wanted | {"Schedule", "syncPod"}, after)
+        await self._make(what, POD, "", body, settled, wanted | {"Schedule", "syncPod"}, after=after)
         await self.client.delete(POD, name, self.namespace, grace_period_seconds=1)
 
     async def _make(
@@ -232,21 +283,23 @@ class Changes:
         body: Object,
         settled: Callable[[], bool],
         wanted: frozenset[str],
+        watched: Callable[[], tuple[Kind, str]] | None = None,
         after: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Ask, wait, record. With a name the body is a merge patch."""
-        cause = SpanContext(self.choice.getrandbits(128), self.choice.getrandbits(64))
-        headers = {"traceparent": format_traceparent(cause)}
+        """Ask, wait, record. With a name the body is a merge patch. `watched`: whose state shows that it is settled."""
         asked = time.time()
-        if name:
-            written = await self._send("PATCH", kind.path(self.namespace, name), body, {**headers, **_MERGE})
-        else:
-            written = await self._send("POST", kind.path(self.namespace), body, headers)
+        with self.tracer.span(what) as span:
+            if name:
+                written = await self._send("PATCH", kind.path(self.namespace, name), body, _MERGE)
+            else:
+                written = await self._send("POST", kind.path(self.namespace), body, {})
         if after is not None:
             await after()
+        asked_for = written["metadata"]["name"]
         seen = lambda: self.world.shows(kind, written) and settled()  # noqa: E731
-        when = await self.world.until(seen, f"{what} {name or body['metadata']['name']}")
-        self.records.append(Record(what, cause, asked, when, wanted))
+        when = await self.world.until(seen, f"{what} {asked_for}")
+        whose = watched() if watched is not None else (kind, asked_for)
+        self.records.append(Record(what, span.context, asked, when, wanted, *whose))
 
     async def _send(self, method: str, path: str, body: Object, headers: Mapping[str, str]) -> Object:
         reply = await self.client.raw(method, path, msgspec.json.encode(body), headers)
@@ -308,19 +361,26 @@ def _is_ready(pod: Object) -> bool:
 
 
 @asynccontextmanager
-async def changing(kubeconfig: str, namespace: str, seed: int = 1) -> AsyncIterator[Changes]:
-    """Changes in a namespace of their own, followed by watches."""
-    client = Client(load_kubeconfig(kubeconfig), quiet_telemetry(), "changes")
+async def changing(
+    kubeconfig: str, otlp: str, namespace: str, more: Sequence[Kind] = (), seed: int = 1
+) -> AsyncIterator[Changes]:
+    """Changes in a namespace of their own, followed by watches, of `more` kinds if wanted; the client's spans go to
+    `otlp` (host:port)."""
+    quiet = quiet_telemetry()
+    every = TracingConfiguration(otlp, 1_000_000)
+    tracer = build_tracer(SERVICE_NAME, every, {}, quiet.log, quiet.metrics, environ={})
+    client = Client(load_kubeconfig(kubeconfig), quiet_telemetry(tracer), SERVICE_NAME)
     world = World(client, namespace)
     try:
         nodes = [node["metadata"]["name"] for node in (await client.list(NODE)).items]
         async with asyncio.TaskGroup() as group:
-            tasks = []
-            for kind in _FOLLOWED:
+            tasks = [group.create_task(tracer.run(lambda: None))]
+            for kind in (*_FOLLOWED, *more):
                 ready = asyncio.Event()
                 tasks.append(group.create_task(world.follow(kind, ready.set)))
                 await ready.wait()
-            yield Changes(client, world, namespace, nodes, random.Random(seed))
+            yield Changes(client, world, namespace, nodes, random.Random(seed), tracer)
+            await tracer.flush()
             for task in tasks:
                 task.cancel()
     finally:

@@ -96,8 +96,9 @@ class Cluster:
         return items
 
     def status(self) -> Any:
-        """`kubeglass status -o json`."""
-        return json.loads(self.kubeglass("status", "-o", "json", check=False).stdout)
+        """`kubeglass status -o json`. Exit status 1 only says that not everything is ready."""
+        told = self.kubeglass("status", "-o", "json", check=False)
+        return json.loads(_checked(told, not told.stdout).stdout)
 
     def pid(self, component: str) -> int:
         """A component's process."""

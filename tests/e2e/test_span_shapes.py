@@ -26,6 +26,7 @@ POD = {
     "metadata": {"name": "shape"},
     "spec": {
         "terminationGracePeriodSeconds": 1,
+        "initContainers": [{"name": "before", "image": "busybox", "command": ["true"]}],
         "containers": [
             {
                 "name": "c",

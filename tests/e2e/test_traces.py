@@ -1,6 +1,6 @@
 """One change is one trace, on a live cluster: from the client's request to the settled state, for every kind of change.
 
-`KUBEGLASS_TRACE_CHANGES=200` makes more of them.
+`KUBEGLASS_TRACE_CHANGES` says how many (40); test_traces_long.py makes 200, under the same rules (tracerules.py).
 """
 
 import asyncio
@@ -11,19 +11,21 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.e2e.changes import Record, changing
+from tests.e2e import tracerules
+from tests.e2e.changes import Changes, Control, Record, changing
 from tests.e2e.cluster import Cluster, cluster, eventually
-from tests.e2e.tracegraph import Traces, explained_until, spans_of
+from tests.e2e.tracegraph import Observer, Traces, spans_of
 
+from kubeglass.components.api.kinds import Kind
 from kubeglass.telemetry.tracing.context import parse_traceparent
 from kubeglass.telemetry.tracing.tracer import ANNOTATION
 
 CHANGES = int(os.environ.get("KUBEGLASS_TRACE_CHANGES", "40"))
 AT_ONCE = 4
-_SLACK_SECONDS = 0.05  # of a change that takes a blink, the way of the last watch event to the client is a large part
 
 
 @pytest.fixture(scope="module")
@@ -38,67 +40,96 @@ def query(running: Cluster) -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def records(running: Cluster) -> list[Record]:
+@dataclass(frozen=True)
+class Run:
+    """Changes that were made, their traces, and how late their observer was."""
+
+    records: list[Record]
+    traces: Traces
+    observer: Observer
+
+
+def run_changes(running: Cluster, count: int) -> Run:
+    """Make changes in a namespace of their own."""
+    collector = running.status()["collector"]
     running.kubectl("create", "namespace", "changes")
     eventually(lambda: running.get("serviceaccount", "default", "-n", "changes"), "the namespace is ready")
 
-    async def make() -> list[Record]:
-        async with changing(str(running.data / "kubeconfig"), "changes") as changes:
-            return await changes.run(CHANGES, AT_ONCE)
+    async def make() -> tuple[list[Record], list[Control]]:
+        async with changing(str(running.data / "kubeconfig"), collector["otlpGrpc"], "changes") as changes:
+            return await changes.run(count, AT_ONCE), changes.controls
 
-    found = asyncio.run(make())
-    time.sleep(3)  # spans are sent every second; what follows the last change is part of its trace
-    return found
+    return complete(collector["query"], *asyncio.run(make()))
+
+
+def complete(query: str, records: list[Record], controls: list[Control]) -> Run:
+    """What was made, once its traces have stopped growing: components send every second, on a busy machine later."""
+
+    def at_rest() -> bool:
+        before = [_count(query, record.cause.trace_hex) for record in records[-2 * AT_ONCE :]]
+        time.sleep(2.5)
+        return before == [_count(query, record.cause.trace_hex) for record in records[-2 * AT_ONCE :]]
+
+    eventually(at_rest, "the traces are complete")
+    traces = Traces(query)
+    return Run(records, traces, Observer(traces, controls))
 
 
 @pytest.fixture(scope="module")
-def traces(query: str) -> Traces:
-    return Traces(query)
+def changed(running: Cluster) -> Run:
+    return run_changes(running, CHANGES)
 
 
 @pytest.mark.timeout(900)
-def test_changes_are_connected_from_request_to_settled_state(records: list[Record], traces: Traces) -> None:
-    """At least 99 of 100 changes give one graph, from the client's own span to all that the settled state needed."""
-    broken = []
-    for record in records:
-        trace = traces.get(record.cause.trace_hex)
-        if trace is None:
-            broken.append(f"{record.what}: no trace")
-            continue
-        outside = {root.span.parent for root in trace.roots} - {record.cause.span_hex}
-        missing = record.wanted - traces.names(record.cause.trace_hex)
-        if missing:
-            missing -= traces.merged(record.cause.trace_hex, record.settled)
-        if outside or missing:
-            broken.append(f"{record.what} {record.cause.trace_hex}: parents {outside} missing, spans {missing} missing")
-    assert len(broken) <= len(records) // 100, "\n".join(broken)
+def test_changes_are_connected_from_request_to_settled_state(changed: Run) -> None:
+    """At least 99 of 100 changes give one connected graph."""
+    check_connected(changed)
 
 
-def test_hardly_a_span_is_an_orphan(records: list[Record], traces: Traces) -> None:
+def test_hardly_a_span_is_an_orphan(changed: Run) -> None:
     """Less than one span in a hundred has a parent that nobody sent."""
-    found = [trace for record in records if (trace := traces.get(record.cause.trace_hex)) is not None]
-    total = sum(len(spans_of(trace)) for trace in found)
-    orphans = sum(root.span.parent != r.cause.span_hex for r, t in zip(records, found, strict=True) for root in t.roots)
-    assert total > 50 * len(records)
-    assert orphans < total / 100
+    check_orphans(changed)
 
 
-def test_the_critical_path_is_the_time_the_user_waited(records: list[Record], traces: Traces) -> None:
-    """From the client's request to the last step before it saw the settled state: within 5 % of the wall clock."""
-    off, shares = [], []
-    for record in records:
-        trace = traces.get(record.cause.trace_hex)
-        assert trace is not None
-        path = explained_until(trace, record.settled) - record.asked
-        shares.append(path / record.wall_seconds)
-        if abs(path - record.wall_seconds) > max(0.05 * record.wall_seconds, _SLACK_SECONDS):
-            off.append(f"{record.what} {record.cause.trace_hex}: {path:.3f} s of {record.wall_seconds:.3f} s")
-    assert statistics.median(shares) >= 0.95
-    assert len(off) <= len(records) // 20, "\n".join(off)
+def test_the_critical_path_is_the_time_the_user_waited(changed: Run) -> None:
+    """The critical path is as long as the measured wall time, within 5 %, for at least 99 of 100 changes.
+
+    The wall clock runs in the client, from just before its request until the watch event that shows the settled state
+    arrives. The path is computed from spans alone: from the client's span of the request to the server's answer to the
+    write that made the state. What lies between that answer and the event's arrival is the observer's. How late it sees
+    writes is measured all the while, by control writes that nobody reacts to: the measured time may be too long by
+    what 99 of 100 of them stay below. It matters to changes that take a blink; half of all must be within 2 % anyway.
+    """
+    check_critical_path(changed)
 
 
-def test_what_settled_long_ago_does_not_grow(running: Cluster, query: str, records: list[Record]) -> None:
+def test_hardly_a_moment_of_the_path_is_without_a_name(changed: Run) -> None:
+    """Of all the time on critical paths, at most a tenth is nobody's: watch events on their way, turns on the CPU."""
+    assert tracerules.unnamed_share(changed.records, changed.traces) <= 0.1
+
+
+def check_connected(changed: Run) -> None:
+    broken = tracerules.disconnected(changed.records, changed.traces)
+    assert len(broken) <= len(changed.records) // 100, "\n".join(broken)
+
+
+def check_orphans(changed: Run) -> None:
+    found = [trace for each in changed.records if (trace := changed.traces.get(each.cause.trace_hex)) is not None]
+    total = tracerules.spans_in(found)
+    assert total > 30 * len(changed.records)
+    assert tracerules.orphans(found) < total / 100
+
+
+def check_critical_path(changed: Run) -> None:
+    off = tracerules.off_the_clock(changed.records, changed.traces, changed.observer)
+    shares = tracerules.path_shares(changed.records, changed.traces)
+    assert len(changed.observer.delays) >= len(changed.records), "the observer was hardly measured"
+    assert changed.observer.late < 0.2, "a clock this late measures nothing"
+    assert 0.98 <= statistics.median(shares) <= 1
+    assert len(off) <= len(changed.records) // 100, "\n".join(off)
+
+
+def test_what_settled_long_ago_does_not_grow(running: Cluster, query: str) -> None:
     """A container that dies in a settled Pod is restarted in a trace of its own, not in that of the Pod's creation."""
     script = "while [ ! -f /tmp/end ]; do sleep 0.2; done; exit 1"
     running.kubectl("run", "old", "--image=busybox", "--restart=Always", "--command", "--", "sh", "-c", script)
@@ -201,38 +232,49 @@ DEFINITION = {
 }
 
 
-def test_an_operator_in_the_middle(running: Cluster, query: str, tmp_path: Path) -> None:
-    """With three lines, a kopf operator's reconcile is in the trace of the custom resource, and its Pod's start."""
+SHOP = Kind("example.com", "v1", "Shop", "shops", "shop")
+SHOPS = 20
+
+
+async def _make_shops(changes: Changes) -> list[Record]:
+    """Shops whose Pods an operator makes."""
+    wanted = frozenset({"reconcile Shop", "Schedule", "syncPod"})
+    for number in range(SHOPS):
+        name = f"shop-{number}"
+        shop = {"apiVersion": "example.com/v1", "kind": "Shop", "metadata": {"name": name}, "spec": {"size": 1}}
+        await changes.make_with_pod("open a shop", SHOP, shop, f"{name}-till", wanted)
+    return changes.records
+
+
+@pytest.mark.timeout(300)
+def test_an_operator_in_the_middle(running: Cluster, tmp_path: Path) -> None:
+    """The same rules, with a kopf operator and a custom resource in the middle: with three lines, its reconcile is in
+    the trace of the custom resource, and so is all that becomes of the Pod that it makes."""
     pytest.importorskip("kopf")
     running.kubectl("apply", "-f", "-", input=json.dumps(DEFINITION))
     running.kubectl("wait", "--for=condition=Established", "crd/shops.example.com", "--timeout=30s")
+    running.kubectl("create", "namespace", "shops")
+    eventually(lambda: running.get("serviceaccount", "default", "-n", "shops"), "the namespace is ready")
     program = tmp_path / "operator.py"
     program.write_text(OPERATOR)
-    grpc = running.status()["collector"]["otlpGrpc"]
-    settings = ("OTEL_SERVICE_NAME=shop-operator", f"OTEL_EXPORTER_OTLP_ENDPOINT=http://{grpc}")
+    collector = running.status()["collector"]
+    settings = ("OTEL_SERVICE_NAME=shop-operator", f"OTEL_EXPORTER_OTLP_ENDPOINT=http://{collector['otlpGrpc']}")
     kopf = str(Path(sys.executable).parent / "kopf")
     operator = running.start("env", *settings, kopf, "run", "--all-namespaces", "--standalone", str(program))
+
+    async def make() -> tuple[list[Record], list[Control]]:
+        async with changing(str(running.data / "kubeconfig"), collector["otlpGrpc"], "shops", (SHOP,)) as changes:
+            return await changes.controlled(_make_shops(changes)), changes.controls
+
     try:
-        time.sleep(2)
-        shop = {"apiVersion": "example.com/v1", "kind": "Shop", "metadata": {"name": "corner"}, "spec": {"size": 1}}
-        running.kubectl("apply", "-f", "-", input=json.dumps(shop))
-        eventually(lambda: running.get("pod", "corner-till"), "the operator made its Pod", 60)
-        running.kubectl("wait", "--for=condition=Ready", "pod/corner-till", "--timeout=60s")
+        made = complete(collector["query"], *asyncio.run(make()))
     finally:
         operator.terminate()
         output, _ = operator.communicate(timeout=30)
-    trace_id = _stamp(running.get("shop", "corner"))
-
-    def whole() -> set[tuple[str, str]]:
-        trace = Traces(query).get(trace_id)
-        assert trace is not None
-        names = {(span.service, span.name) for span in spans_of(trace)}
-        wanted = {("shop-operator", "reconcile Shop"), ("kube-scheduler", "Schedule"), ("kubelet", "syncPod")}
-        assert wanted <= names, (names, output)
-        assert len(trace.roots) == 1 and not trace.orphans
-        return names
-
-    eventually(whole, "the trace leads from kubectl apply through the operator to the Pod", 20)
+    assert len(made.records) == SHOPS, output
+    check_connected(made)
+    check_orphans(made)
+    check_critical_path(made)
 
 
 def test_switched_off_nothing_is_stamped() -> None:

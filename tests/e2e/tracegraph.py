@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import statistics
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubeglass.components.cli.waterfall import Span, Trace, build, from_jaeger
+from tests.e2e.changes import Control, Record
+
+from kubeglass.components.cli.waterfall import Segment, Span, Trace, build, critical_path, from_jaeger
 
 _MERGING = ("kube-proxy", "kube-controller-manager")
 """Who serves several changes at once."""
@@ -44,9 +47,12 @@ class Traces:
             waiting += [to for _, to in _links(document)]
         return met
 
-    def merged(self, trace_id: str, around: float) -> set[str]:
-        """The names of spans of other traces that are linked to this one: work that served several changes at once."""
-        window = {"start": int((around - 2) * 1e6), "end": int((around + 2) * 1e6), "limit": 200}
+    def merged(self, trace_id: str, since: float, until: float) -> set[str]:
+        """The names of spans of other traces that are linked to this one: work that served several changes at once.
+
+        Links can only be followed forwards, so what ran meanwhile (seconds since the epoch) is looked through.
+        """
+        window = {"start": int(since * 1e6), "end": int((until + 1) * 1e6), "limit": 1500}
         met: set[str] = set()
         for service in _MERGING:
             question = urllib.parse.urlencode({"service": service, **window})
@@ -84,15 +90,47 @@ def spans_of(trace: Trace) -> list[Span]:
     return found
 
 
-def explained_until(trace: Trace, until: float) -> float:
-    """Where the critical path is at the moment `until`: the end of the last request that was begun by then.
+def settling_write(trace: Trace, record: Record) -> Span:
+    """The request by which the settled state was written: the last accepted one, on the object whose state it is,
+    that had begun when the observer saw it. Raises LookupError when the trace has none."""
+    about, collection = f"k8s.{record.kind.singular}.name", f"/{record.kind.plural}"
+    found = [
+        span
+        for span in spans_of(trace)
+        if _is_accepted_write(span)
+        and span.start <= record.settled * 1e6
+        and (span.attributes.get(about) == record.name or span.name.endswith(collection))
+    ]
+    if not found:
+        raise LookupError(f"no write of {record.kind.kind} {record.name}")
+    return max(found, key=lambda span: span.end)
 
-    The path has no gaps, so its length is the distance of its ends; what a change causes after it has settled is not
-    asked.
-    """
-    ends = [min(span.end, until * 1e6) for span in spans_of(trace) if _is_request(span) and span.start <= until * 1e6]
-    return max(ends) / 1e6
+
+def path_to_settled(trace: Trace, record: Record) -> list[Segment]:
+    """The critical path from the client's request to the answer of the request that wrote the settled state."""
+    return critical_path(trace, settling_write(trace, record))
 
 
-def _is_request(span: Span) -> bool:
-    return span.service == "apiserver" and "http.response.status_code" in span.attributes
+def _is_accepted_write(span: Span) -> bool:
+    return (
+        span.service == "apiserver"
+        and span.name.startswith(("POST /", "PUT /", "PATCH /"))
+        and str(span.attributes.get("http.response.status_code", "")).startswith("2")
+    )
+
+
+class Observer:
+    """How late the observer saw things: its control writes, each with the end of the server's own span of it."""
+
+    def __init__(self, traces: Traces, controls: Sequence[Control]) -> None:
+        self.delays: list[float] = []
+        for control in controls:
+            trace = traces.get(control.cause.trace_hex)
+            written = [span.end for span in spans_of(trace) if _is_accepted_write(span)] if trace is not None else []
+            if written:
+                self.delays.append(max(0.0, control.seen - max(written) / 1e6))
+
+    @property
+    def late(self) -> float:
+        """The delay (seconds) that 99 of 100 control writes stay below."""
+        return statistics.quantiles(self.delays, n=100)[98]

@@ -62,6 +62,53 @@ def test_what_runs_beside_the_path_is_not_on_it():
     assert {row.span.id for row in rows(trace, critical_path(trace)) if row.critical} == {"a", "slow"}
 
 
+def test_a_late_reaction_waited_for_what_was_written_last():
+    """A Deployment's second step is a child of its change, but waited for the Pod that its first step caused."""
+    trace = build(
+        "t",
+        [
+            span("change", "client", 0, 10, name="PATCH /apis/apps/v1/deployments/{:name}"),
+            span("first", "change", 10, 20, "kube-controller-manager", "reconcile deployment"),
+            span("pod", "first", 14, 18, name="POST /api/v1/pods"),
+            span("start", "pod", 20, 80, "kubelet", "syncPod"),
+            span("ready", "start", 70, 80, name="PATCH /api/v1/pods/{:name}/status"),
+            span("second", "change", 85, 100, "kube-controller-manager", "reconcile deployment"),
+            span("beside", "pod", 82, 84, "kubelet", "syncPod"),
+        ],
+    )
+    path = [(s.span.id if s.span else WAITING, s.start, s.end) for s in critical_path(trace)]
+    assert path == [
+        ("change", 0, 10), ("first", 10, 14), ("pod", 14, 18), (WAITING, 18, 20), ("start", 20, 70), ("ready", 70, 80),
+        (WAITING, 80, 85), ("second", 85, 100),
+    ]  # fmt: skip
+
+
+def test_a_reaction_waits_for_the_one_before_it():
+    """Of one object's reactions one is at work at a time, and a child that began before its parent held the parent."""
+    pod = {"k8s.pod.name": "a"}
+    trace = build(
+        "t",
+        [
+            span("change", "", 0, 10),
+            Span("start", "change", "kubelet", "syncPod", 12, 30, attributes=pod),
+            Span("other", "change", "kubelet", "syncPod", 12, 45, attributes={"k8s.pod.name": "b"}),
+            Span("end", "change", "kubelet", "syncPod", 50, 60, attributes=pod),
+            span("run", "end", 25, 48, "kubelet", "container run"),
+        ],
+    )
+    path = [
+        (s.span.id if s.span else WAITING, s.start, s.end) for s in critical_path(trace, to=trace_span(trace, "end"))
+    ]
+    assert path == [
+        ("change", 0, 10), (WAITING, 10, 12), ("start", 12, 25), ("run", 25, 48), ("end", 48, 60),
+    ]  # fmt: skip
+    assert phase_seconds(critical_path(trace))["run"] == 2.3e-05
+
+
+def trace_span(trace, id: str) -> Span:
+    return next(row.span for row in rows(trace, []) if row.span.id == id)
+
+
 def test_orphans_are_told_apart_from_the_clients_children():
     """Spans whose parent is missing are orphans, unless that parent is the same client's span as the first root's."""
     trace = build("t", [span("a", "client", 0, 10), span("b", "client", 20, 30), span("c", "lost", 40, 50)])

@@ -235,10 +235,11 @@ async def test_events_lead_to_the_span_and_leave_none(telemetry: Telemetry) -> N
     assert not [each for each in kept.spans if each.name.startswith("POST") and "events" in each.name]
 
 
-def pod(phase: str = "Running", ready: str = "True", **metadata: Any) -> Pod:
+def pod(phase: str = "Running", ready: str = "True", restart: str = "Always", **metadata: Any) -> Pod:
     conditions = [{"type": "Ready", "status": ready}]
     status = {"phase": phase, "conditions": conditions, "observedGeneration": 1}
-    return decode(Pod, {"metadata": {"generation": 1, **metadata}, "spec": {"containers": []}, "status": status})
+    spec = {"containers": [], "restartPolicy": restart}
+    return decode(Pod, {"metadata": {"generation": 1, **metadata}, "spec": spec, "status": status})
 
 
 @pytest.mark.parametrize(
@@ -246,6 +247,8 @@ def pod(phase: str = "Running", ready: str = "True", **metadata: Any) -> Pod:
     [
         (pod(), True),
         (pod(ready="False"), False),
+        (pod(restart="Never"), False),
+        (pod(phase="Succeeded", restart="OnFailure"), True),
         (pod(phase="Succeeded", ready="False"), True),
         (pod(generation=2), False),
         (pod(deletionTimestamp="2026-01-01T00:00:00Z"), False),
@@ -253,7 +256,7 @@ def pod(phase: str = "Running", ready: str = "True", **metadata: Any) -> Pod:
     ],
 )
 def test_settled(view: Any, expected: bool) -> None:
-    """A Pod is settled when it is Ready or over, for its newest generation, and not on its way out."""
+    """A Pod is settled when it is Ready (over, if it is to end), for its newest generation, and not on its way out."""
     assert settled(view) is expected
 
 
