@@ -55,13 +55,13 @@ class Bootstrap:
     async def run(self) -> None:
         """Raises ApiError when the store refuses."""
         await self._at_once([partial(self._ensure, kinds.NAMESPACE, _namespace(name)) for name in _NAMESPACES])
-        service = (kinds.SERVICE, _kubernetes_service(self.address))
-        wanted = [*policy.objects(), *_priority_classes(), service, *self._trust()]
+        wanted = [*policy.objects(), *_priority_classes(), *self._trust()]
         served = local_api_services(self.kinds, clock.now_rfc3339())
         await self._at_once(
             [
                 *(partial(self._ensure, kind, obj) for kind, obj in wanted),
                 *(partial(self._register, obj) for obj in served),
+                self._publish_service,
                 self._publish_endpoints,
             ]
         )
@@ -96,6 +96,16 @@ class Bootstrap:
                 return  # another server of the same store was faster
         elif kind in (CLUSTER_ROLE, CLUSTER_ROLE_BINDING) and _lacks(record.decode(), obj):
             await self.store.update(_context(), kind, namespace, name, lambda current: _completed(current or {}, obj))
+
+    async def _publish_service(self) -> None:
+        """The `kubernetes` Service, with the port of this server whatever an earlier one had."""
+        service = _kubernetes_service(self.address)
+        record = await self.reads.get(kinds.SERVICE, "default", "kubernetes")
+        if record is None:
+            await self._ensure(kinds.SERVICE, service)
+        elif record.decode()["spec"].get("ports") != (ports := service["spec"]["ports"]):
+            change = lambda current: {**current, "spec": {**current["spec"], "ports": ports}}  # noqa: E731
+            await self.store.update(_context(), kinds.SERVICE, "default", "kubernetes", change)
 
     async def _publish_endpoints(self) -> None:
         """The endpoints of the `kubernetes` Service always say where this server is."""

@@ -86,6 +86,10 @@ class DataDir:
         """A component's process record."""
         return self.root / "run" / f"{component.replace('/', '-')}.pid"
 
+    def pids(self) -> list[Path]:
+        """All process records there are."""
+        return sorted((self.root / "run").glob("*.pid"))
+
     def component_kubeconfig(self, user: str) -> Path:
         """The kubeconfig of a component's identity."""
         return self.root / "pki" / f"{user}.conf"

@@ -40,6 +40,19 @@ def _new_plan(ports: str) -> Plan:
     return Plan(slot=_free_slot(), ports=_free_ports())
 
 
+def with_free_ports(plan: Plan, wanted: Sequence[Listener]) -> Plan:
+    """The plan, with other ports when one of them was taken while the cluster was stopped.
+
+    Certificates name no port, and kubeconfigs are written at each start. Its addresses stay: Services and Pods in its
+    store have them.
+    """
+    ports = set(msgspec.structs.asdict(plan.ports).values())
+    own = [(address, port) for process in wanted for address, port in process.listens if port in ports]
+    if all(_bindable(address, port) for address, port in own):
+        return plan
+    return msgspec.structs.replace(plan, ports=_free_ports())
+
+
 def _extra_flags(assignments: Sequence[str]) -> dict[str, tuple[str, ...]]:
     flags: dict[str, tuple[str, ...]] = {}
     for assignment in assignments:

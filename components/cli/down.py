@@ -38,7 +38,7 @@ def run(flags: argparse.Namespace) -> int:
 
 def stop_cluster(data: DataDir, say: Callable[[str], None]) -> int:
     """End every process the data dir knows of; the answer is how many there were."""
-    records = sorted((data.root / "run").glob("*.pid"))
+    records = data.pids()
     count = 0
     for prefixes in STOP_ORDER:
         chosen = [record for record in records if record.stem.startswith(prefixes)]

@@ -31,7 +31,11 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "--etcd-servers", metavar="URLS", help="store objects in this etcd instead of the embedded store"
     )
-    parser.add_argument("--ports", choices=("default", "auto"), help="upstream's ports, or any free ones (default)")
+    parser.add_argument(
+        "--ports",
+        choices=("default", "auto"),
+        help="upstream's ports, or any free ones (default); auto also moves a stopped cluster whose ports were taken",
+    )
     parser.add_argument("--detach", action="store_true", help="return once the cluster is ready")
     parser.add_argument(
         "--wait", type=float, default=60.0, metavar="SECONDS", help="give up after this long (%(default)s)"
@@ -71,7 +75,7 @@ def run(flags: argparse.Namespace) -> int:
     # Loaded only now: `--help` should not carry it. The weight of the cluster itself is loaded by `provide`.
     with loading():
         from kubeglass.components.cli.boot import boot, locked, provide
-        from kubeglass.components.cli.decide import decide, refuse_taken_ports
+        from kubeglass.components.cli.decide import decide, refuse_taken_ports, with_free_ports
         from kubeglass.components.cli.prometheus import missing_extras, require_prometheus, servers
         from kubeglass.components.cli.prometheus import start as start_monitoring
 
@@ -80,6 +84,8 @@ def run(flags: argparse.Namespace) -> int:
         plan = decide(flags, plan_of(data))
         if plan.prometheus:
             require_prometheus()
+        if flags.ports == "auto" and not any(processes.running(record) for record in data.pids()):
+            plan = with_free_ports(plan, [*plans.processes(plan, data), *servers(plan, data)])
         missing = [process for process in plans.processes(plan, data) if not processes.running(data.pid(process.name))]
         watchers = [server for server in servers(plan, data) if not processes.running(data.pid(server.name))]
         refuse_taken_ports([*missing, *watchers])

@@ -96,6 +96,27 @@ def test_two_clusters_side_by_side(one_node):
     one_node.kubectl("delete", "deployment", "web")
 
 
+def test_a_stopped_cluster_moves_to_other_ports(apart):
+    """Whose port was taken meanwhile is told so, and comes back elsewhere with --ports auto: all clients follow."""
+    apart.kubeglass("up", "--detach", "--ports", "auto")
+    apart.kubectl("create", "deployment", "web", "--image=nginx:1.27")
+    apart.kubeglass("down")
+    port = json.loads((apart.data / "cluster.json").read_text())["ports"]["apiserver"]
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        refused = apart.kubeglass("up", "--detach", check=False)
+        assert refused.returncode == 1
+        assert f"127.0.0.1:{port}: the port is in use" in refused.stderr
+        apart.kubeglass("up", "--detach", "--ports", "auto")
+    apart.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    pod = apart.pods("app=web")[0]["metadata"]["name"]
+    assert apart.kubectl("exec", pod, "--", "echo", "here").strip() == "here"
+    service = json.loads(apart.kubectl("get", "service", "kubernetes", "-o", "json"))
+    assert f"127.0.0.1:{service['spec']['ports'][0]['targetPort']}" in apart.kubectl("get", "endpoints", "kubernetes")
+
+
 @pytest.fixture
 def etcd(tmp_path):
     """A real etcd on loopback; its URL."""

@@ -8,7 +8,7 @@ import pytest
 from kubeglass.components.cli import plan as plans
 from kubeglass.components.cli import processes
 from kubeglass.components.cli.datadir import DataDir
-from kubeglass.components.cli.decide import decide, refuse_taken_ports
+from kubeglass.components.cli.decide import decide, refuse_taken_ports, with_free_ports
 from kubeglass.components.cli.lookup import CommandError
 from kubeglass.components.cli.main import COMPONENTS
 from kubeglass.components.cli.plan import Plan, Process
@@ -88,3 +88,17 @@ def test_a_reused_pid_is_not_the_component(tmp_path):
     assert processes.running(file) == os.getpid()
     file.write_bytes(b'{"pid": %d, "started": 1}' % os.getpid())
     assert processes.running(file) is None
+
+
+def test_a_stopped_cluster_leaves_ports_that_were_taken(tmp_path):
+    """One taken port moves the whole cluster to free ones; its addresses, which its objects have, stay."""
+    plan = decide(flags("--ports", "auto"), None)
+    wanted = plans.processes(plan, DataDir(tmp_path))
+    assert with_free_ports(plan, wanted) == plan
+    with socket.socket() as other:
+        other.bind((plan.node_ip("node-1"), plan.ports.kubelet))
+        other.listen()
+        moved = with_free_ports(plan, wanted)
+    assert moved.slot == plan.slot
+    assert moved.ports != plan.ports
+    refuse_taken_ports(plans.processes(moved, DataDir(tmp_path)))
