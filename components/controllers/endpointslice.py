@@ -78,6 +78,7 @@ def plan(observed: Observed) -> Plan:
         for found in stale:
             facts["removed"] += len(found.endpoints)
             actions.append(Delete(ENDPOINT_SLICE, found.metadata.name, found.metadata.namespace, found.metadata.uid))
+    actions = _reused(service, actions, observed.slices)
     facts["slices"] = float(sum(max(1, -(-len(found) // MAX_ENDPOINTS)) for found in desired.values()))
     return Plan(tuple(actions), facts=facts)
 
@@ -179,6 +180,43 @@ def _settle(
         actions.append(_new_slice(observed.service, group, rest[:MAX_ENDPOINTS], stamp))
         rest = rest[MAX_ENDPOINTS:]
     return actions
+
+
+def _reused(service: Service, actions: Sequence[Action], slices: Sequence[EndpointSlice]) -> list[Action]:
+    """Where one slice goes and another of the same family comes, the one becomes the other: nobody sees a gap."""
+    found = {slice_.metadata.name: slice_ for slice_ in slices if _is_owned(slice_, service)}
+    coming = [action for action in actions if isinstance(action, Create)]
+    others: list[Action] = []
+    for action in actions:
+        if isinstance(action, Create):
+            continue
+        old = found.get(action.name) if isinstance(action, Delete) else None
+        new = next((create for create in coming if old and create.obj["addressType"] == old.address_type), None)
+        if old and new:
+            coming.remove(new)
+            others.append(_become(old, new.obj))
+        else:
+            others.append(action)
+    return [*coming, *others]
+
+
+def _is_owned(found: EndpointSlice, service: Service) -> bool:
+    return any(owner.uid == service.metadata.uid for owner in found.metadata.owner_references)
+
+
+def _become(old: EndpointSlice, new: Mapping[str, Any]) -> Patch:
+    """The old slice with what the new one would say."""
+    meta, labels = old.metadata, new["metadata"]["labels"]
+    patch = {
+        "metadata": {
+            "resourceVersion": meta.resource_version,
+            "labels": {key: None for key in meta.labels if key not in labels} | labels,
+            "annotations": {TRIGGER_TIME: new["metadata"].get("annotations", {}).get(TRIGGER_TIME)},
+        },
+        "endpoints": new["endpoints"],
+        "ports": new["ports"],
+    }
+    return Patch(ENDPOINT_SLICE, meta.name, meta.namespace, patch)
 
 
 def _writes(

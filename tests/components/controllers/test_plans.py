@@ -6,6 +6,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kubeglass.components.api import kinds
 from kubeglass.components.api.objects import (
@@ -20,7 +21,7 @@ from kubeglass.components.api.objects import (
     decode,
 )
 from kubeglass.components.controllers import endpointslice, nodelifecycle, podgc, tainteviction
-from kubeglass.components.controllers.actions import Create, Patch, describe
+from kubeglass.components.controllers.actions import Create, Delete, Patch
 from kubeglass.components.controllers.arithmetic import fnv32a, safe_encode, scaled, template_hash
 from kubeglass.components.controllers.controllers import CONTROLLERS, selected
 from kubeglass.components.controllers.jobplan import indexes, ranges
@@ -137,7 +138,7 @@ def test_nothing_changes_twice() -> None:
 
 
 def test_a_hundred_endpoints_per_slice() -> None:
-    """250 Pods make three slices; one Pod's change touches one of them; all gone leaves one empty slice."""
+    """250 Pods make three slices; one Pod's change touches one of them; all gone leaves one of them, empty."""
     pods = [pod(f"p{n:03}", f"10.0.{n // 250}.{n % 250 + 1}") for n in range(250)]
     first = endpointslice.plan(endpointslice.Observed(SERVICE, pods, [], {}))
     assert [len(action.obj["endpoints"]) for action in first.actions if isinstance(action, Create)] == [100, 100, 50]
@@ -145,8 +146,32 @@ def test_a_hundred_endpoints_per_slice() -> None:
     changed = [*pods[:7], pod("p007", pods[7].status.pod_ip, ready=False), *pods[8:]]
     (action,) = endpointslice.plan(endpointslice.Observed(SERVICE, changed, made, {})).actions
     assert isinstance(action, Patch) and len(action.patch["endpoints"]) == 100
-    done = [describe(action) for action in endpointslice.plan(endpointslice.Observed(SERVICE, [], made, {})).actions]
-    assert len(done) == 4 and sum(line.startswith("delete") for line in done) == 3
+    emptied, *gone = endpointslice.plan(endpointslice.Observed(SERVICE, [], made, {})).actions
+    assert isinstance(emptied, Patch) and (emptied.patch["endpoints"], emptied.patch["ports"]) == ([], [])
+    assert sorted([emptied.name, *(action.name for action in gone if isinstance(action, Delete))]) == [
+        "web-0",
+        "web-1",
+        "web-2",
+    ]
+
+
+def test_the_empty_slice_becomes_the_first_full_one() -> None:
+    """The slice of a Service without Pods gets their endpoints and ports, and keeps its name."""
+    (empty,) = slices(*endpointslice.plan(endpointslice.Observed(SERVICE, [], [], {})).actions)
+    (action,) = endpointslice.plan(endpointslice.Observed(SERVICE, [pod("a")], [empty], {})).actions
+    assert isinstance(action, Patch) and action.name == empty.metadata.name
+    assert [endpoint["addresses"] for endpoint in action.patch["endpoints"]] == [[pod("a").status.pod_ip]]
+    assert action.patch["ports"] == [{"name": "", "port": 8080, "protocol": "TCP"}]
+    stamp = {"endpoints.kubernetes.io/last-change-trigger-time": "2026-01-02T03:00:00Z"}
+    assert action.patch["metadata"]["annotations"] == stamp
+
+
+def test_a_slice_of_an_earlier_service_is_not_reused() -> None:
+    """What belongs to a Service of the same name that is gone goes with it."""
+    (empty,) = slices(*endpointslice.plan(endpointslice.Observed(SERVICE, [], [], {})).actions)
+    later = replace(SERVICE, metadata=replace(SERVICE.metadata, uid="later"))
+    actions = endpointslice.plan(endpointslice.Observed(later, [pod("a")], [empty], {})).actions
+    assert sorted(type(action).__name__ for action in actions) == ["Create", "Delete"]
 
 
 def test_terminating_pods_serve_until_they_go() -> None:
