@@ -63,19 +63,19 @@ class Bench:
                 known = ", ".join(sorted(self._alerts))
                 raise CommandError(f"the rules have no alert {wanted.alert!r}; there are {known}")
         self._saboteur.make_whole()
-        with self._saboteur.injected(scenario.prepare):
+        with self._saboteur.injected(scenario.prepare), self._saboteur.wired(scenario.faults):
             self._settle(scenario)
             started = self._prometheus.now()
             with self._saboteur.injected(scenario.faults):
                 self._await(scenario, started, "firing")
                 stuck = self._reasons(scenario, started)
             self._await(scenario, started, "resolved")
-        verdicts = []
-        for wanted in scenario.expectations:
-            seen = self._timeline(wanted, started)
-            late = [] if seen.proven else self._explain(wanted, seen, started)
-            verdicts.append(Verdict(wanted, seen, stuck.get(str(wanted), late)))
-        return verdicts
+            return [self._verdict(wanted, started, stuck.get(str(wanted))) for wanted in scenario.expectations]
+
+    def _verdict(self, wanted: Expectation, started: float, stuck: list[str] | None) -> Verdict:
+        seen = self._timeline(wanted, started)
+        late = [] if seen.proven else self._explain(wanted, seen, started)
+        return Verdict(wanted, seen, late if stuck is None else stuck)
 
     def _settle(self, scenario: Scenario) -> None:
         """The alerts must be quiet before the fault, whatever was before or is still being prepared."""
@@ -174,6 +174,12 @@ class Querier:
         samples = self.query("max(prometheus_rule_group_last_evaluation_timestamp_seconds)")
         return float(samples[0]["value"][1]) if samples else 0.0
 
+    def targets_down(self) -> list[str]:
+        """The URLs of targets that have not been scraped well."""
+        return [
+            one["scrapeUrl"] for one in self.get("targets", state="active")["activeTargets"] if one["health"] != "up"
+        ]
+
     def targets_are_up(self) -> bool:
         """Whether every target has been scraped well."""
         targets = self.get("targets", state="active")["activeTargets"]
@@ -235,7 +241,8 @@ def await_start(querier: Querier, process: subprocess.Popen[bytes], folder: Path
             words = (folder / "log").read_text().strip().splitlines()
             raise CommandError("Prometheus did not start: " + (words[-1] if words else "it said nothing"))
         if time.monotonic() > deadline:
-            raise CommandError("Prometheus could not scrape every target; see `kubeglass status`")
+            down = ", ".join(querier.targets_down()) if querier.ready() else "anything"
+            raise CommandError(f"Prometheus could not scrape {down}; see `kubeglass status`")
         time.sleep(_POLL_SECONDS)
 
 

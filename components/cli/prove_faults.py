@@ -8,6 +8,7 @@ import datetime
 import http.client
 import os
 import signal
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,27 @@ from kubeglass.components.cli import processes
 from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.kubectl import find as find_kubectl
 from kubeglass.components.cli.lookup import CommandError
-from kubeglass.components.cli.plan import HOST, Plan
+from kubeglass.components.cli.plan import HOST, Plan, Process
 from kubeglass.components.cli.plan import processes as planned
-from kubeglass.components.cli.prove_scenario import Apply, Fault, Freeze, Kill, Requests, StallStore
+from kubeglass.components.cli.prove_replace import replaced, rewired, skewed
+from kubeglass.components.cli.prove_scenario import (
+    Apply,
+    Fault,
+    Freeze,
+    Kill,
+    Partition,
+    Requests,
+    SkewClock,
+    StalledWatch,
+    StallStore,
+)
+from kubeglass.components.cli.prove_wire import Wire, wire_to
 from kubeglass.components.machinery import certs
 from kubeglass.logging.goduration import parse_duration
 
 _COMMAND_SECONDS = 120.0
 _RETRY_SECONDS = 0.2
+_SMALL_BUFFER_BYTES = 4096
 
 
 class Saboteur:
@@ -40,12 +54,27 @@ class Saboteur:
     def __init__(self, data: DataDir, plan: Plan) -> None:
         self._data = data
         self._plan = plan
+        self._wires: dict[str, Wire] = {}
+
+    @contextmanager
+    def wired(self, faults: tuple[Fault, ...]) -> Iterator[None]:
+        """Give components that will be cut off a wire to the API server that can be cut. Raises CommandError."""
+        cut_off = [self._process(fault.component) for fault in faults if isinstance(fault, Partition)]
+        with ExitStack() as unwiring:
+            if cut_off:
+                unwiring.callback(self.restore)
+            for process in cut_off:
+                wire = unwiring.enter_context(wire_to(self._plan.ports.apiserver))
+                other = unwiring.enter_context(rewired(process, self._data, wire.port))
+                unwiring.enter_context(replaced(self._data, other))
+                self._wires[process.name] = wire
+            yield
 
     @contextmanager
     def injected(self, faults: tuple[Fault, ...]) -> Iterator[None]:
         """All faults at once; on leaving they are healed, the last one first. Raises CommandError."""
         with ExitStack() as healing:
-            if any(isinstance(fault, Kill) for fault in faults):
+            if any(isinstance(fault, Kill | SkewClock) for fault in faults):
                 healing.callback(self.restore)
             for fault in faults:
                 healing.enter_context(self._injected(fault))
@@ -60,10 +89,16 @@ class Saboteur:
                 return nullcontext()
             case Freeze():
                 return self._frozen(fault)
+            case Partition():
+                return self._cut(self._wires[fault.component])
+            case SkewClock():
+                return replaced(self._data, self._process(fault.component), skewed(fault.by))
             case StallStore():
                 return self._in_background(lambda stop: self._stall_store(fault, stop), 1)
             case Requests():
                 return self._requesting(fault)
+            case StalledWatch():
+                return self._watching(fault)
 
     def make_whole(self) -> None:
         """Bring back what an earlier fault took along later, as a leader that lost its lease. Raises CommandError."""
@@ -104,6 +139,18 @@ class Saboteur:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def _cut(self, wire: Wire) -> Iterator[None]:
+        wire.cut()
+        try:
+            yield
+        finally:
+            wire.mend()
+
+    def _process(self, component: str) -> Process:
+        self._pid(component)  # refuses what does not run
+        return next(one for one in planned(self._plan, self._data) if one.name == component)
 
     def _pid(self, component: str) -> int:
         pid = processes.running(self._data.pid(component))
@@ -166,6 +213,29 @@ class Saboteur:
             if fault.per_second:
                 stop.wait(max(0.0, 1 / fault.per_second - (time.monotonic() - began)))
         connection.close()
+
+    @contextmanager
+    def _watching(self, fault: StalledWatch) -> Iterator[None]:
+        with tempfile.TemporaryDirectory(prefix="kubeglass-prove-") as folder:
+            context = self._credentials(Requests(fault.path), Path(folder))
+            with self._in_background(lambda stop: self._watch(fault, context, stop), 1):
+                yield
+
+    def _watch(self, fault: StalledWatch, context: ssl.SSLContext, stop: threading.Event) -> None:
+        hold = parse_duration(fault.hold) / 1e9
+        separator = "&" if "?" in fault.path else "?"
+        request = (
+            f"GET {fault.path}{separator}watch=true HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: kubeglass-prove\r\n\r\n"
+        )
+        while not stop.is_set():
+            with socket.socket() as plain, suppress(OSError):
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER_BYTES)
+                plain.settimeout(_RETRY_SECONDS + hold)
+                plain.connect((HOST, self._plan.ports.apiserver))
+                with context.wrap_socket(plain, server_hostname=HOST) as connection:
+                    connection.sendall(request.encode())
+                    stop.wait(hold)
+            stop.wait(_RETRY_SECONDS)
 
     @contextmanager
     def _in_background(self, work: Callable[[threading.Event], None], count: int) -> Iterator[None]:

@@ -40,6 +40,19 @@ class Freeze(_Fault, frozen=True, forbid_unknown_fields=True, tag="freeze"):
     component: str
 
 
+class Partition(_Fault, frozen=True, forbid_unknown_fields=True, tag="partition"):
+    """The wire between a component and the API server is cut: connections hang, nobody is told. Both go on living."""
+
+    component: str
+
+
+class SkewClock(_Fault, frozen=True, forbid_unknown_fields=True, tag="skewClock"):
+    """A component's wall clock is wrong `by` so much; its timers are right. Healed by a start with the right time."""
+
+    component: str
+    by: str = "1h"
+
+
 class StallStore(_Fault, frozen=True, forbid_unknown_fields=True, tag="stallStore"):
     """Another process holds the embedded store's write lock for `hold`, lets go for `pause`, and so on."""
 
@@ -61,7 +74,14 @@ class Requests(_Fault, frozen=True, forbid_unknown_fields=True, tag="requests"):
     token: str = ""  # a bearer token instead of a certificate
 
 
-Fault = Apply | Kill | Freeze | StallStore | Requests
+class StalledWatch(_Fault, frozen=True, forbid_unknown_fields=True, tag="stalledWatch"):
+    """A client watches `path` and never reads what comes; after `hold` it hangs up and watches again."""
+
+    path: str
+    hold: str = "10s"
+
+
+Fault = Apply | Kill | Freeze | Partition | SkewClock | StallStore | Requests | StalledWatch
 
 
 class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

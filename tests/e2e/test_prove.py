@@ -12,7 +12,7 @@ from tests.e2e.cluster import Cluster, cluster
 from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.lookup import existing_plan
 from kubeglass.components.cli.prove import SCENARIOS, report, rule_documents
-from kubeglass.components.cli.prove_bench import Bench, bench
+from kubeglass.components.cli.prove_bench import SCRAPE_SECONDS, Bench, bench
 from kubeglass.components.cli.prove_scenario import Scenario, built_in, parse
 
 pytestmark = pytest.mark.skipif(
@@ -21,11 +21,14 @@ pytestmark = pytest.mark.skipif(
 ALL = {scenario.name: scenario for scenario in built_in(SCENARIOS)}
 FLAGS = tuple(dict.fromkeys(flag for scenario in ALL.values() for flag in scenario.cluster.flags))
 TOGETHER = (
-    ("broken-workloads", "dead-api-service", "bad-credentials", "dead-webhooks"),
+    ("broken-workloads", "dead-api-service", "bad-credentials", "dead-webhooks", "hungry-container"),
     ("noisy-client",),
     ("frozen-collector",),
     ("failing-store",),
     ("dead-kubelet",),
+    ("partition",),
+    ("skewed-clock",),
+    ("stalled-watch",),
     ("dead-components",),
     ("dead-apiserver",),
 )
@@ -57,7 +60,14 @@ def prover(two_nodes: Cluster) -> Iterator[Bench]:
         yield prover
 
 
-@pytest.mark.parametrize("names", TOGETHER, ids="+".join)
+needs_faketime = pytest.mark.skipif(shutil.which("faketime") is None, reason="needs apt-get install faketime")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [pytest.param(names, marks=needs_faketime if "skewed-clock" in names else ()) for names in TOGETHER],
+    ids="+".join,
+)
 def test_alerts_fire_and_resolve(prover, names):
     """Inactive, pending, firing, resolved: every alert that the scenarios expect."""
     verdicts = prover.prove(combined(names))
@@ -66,6 +76,22 @@ def test_alerts_fire_and_resolve(prover, names):
         seen = verdict.timeline
         assert seen.pending is not None and seen.firing is not None and seen.resolved is not None
         assert 0 < seen.pending < seen.firing < seen.resolved
+
+
+@pytest.mark.parametrize("speed", [60, 900])
+def test_fifteen_minutes_take_seconds(two_nodes, speed):
+    """`for: 15m` is pending for 15 m / speed, give or take two evaluations; one is the least."""
+    rule = {"alert": "Patient", "expr": 'absent(up{job="kube-scheduler"} == 1)', "for": "15m"}
+    documents = {"mine": {"groups": [{"name": "mine", "rules": [rule]}]}}
+    data = DataDir(two_nodes.data)
+    scenario = parse("expect: [Patient]\nfaults: [{fault: freeze, component: scheduler}]\nwithin: 60s", "patience.yaml")
+    two_nodes.kubeglass("up", "--detach")  # what earlier faults took along
+    with bench(data, existing_plan(data), documents, speed) as prover:
+        (verdict,) = prover.prove(scenario)
+    seen = verdict.timeline
+    assert verdict.proven, report([verdict])
+    assert max(1, 900 / speed) - 1 <= seen.firing - seen.pending <= 900 / speed + 2 * SCRAPE_SECONDS
+    assert seen.resolved < 40
 
 
 def test_reasons_come_from_what_prometheus_has(two_nodes, tmp_path):
