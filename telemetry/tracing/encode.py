@@ -74,7 +74,11 @@ class Encoder:
             self._attributes(out, b"\x4a", item.own)
         if item.events:
             for event in item.events:
-                self._event(out, event)
+                if event.attributes:
+                    self._event(out, event)
+                else:
+                    before, after = _plain_event(event.name)
+                    out += (before, fixed64(event.time_ns), after)
         if item.links or item.status or context.state or item.dropped_attributes or item.dropped_events:
             self._rare(out, item)
         return b"".join(out)
@@ -94,17 +98,11 @@ class Encoder:
 
     def _fixed(self, fixed: Fixed) -> bytes:
         """Shared attributes, encoded for good."""
-        out: list[bytes] = []
-        self._attributes(out, b"\x4a", fixed)
-        encoded = b"".join(out)
+        encoded = b"".join([b"\x4a" + self._pair(key, value) for key, value in fixed.items()])
         fixed.encoded = self, encoded
         return encoded
 
     def _event(self, out: list[bytes], event: Event) -> None:
-        if not event.attributes:
-            before, after = _plain_event(event.name)
-            out += (before, fixed64(event.time_ns), after)
-            return
         inner = [b"\x09", fixed64(event.time_ns), _name_of_event(event.name)]
         self._attributes(inner, b"\x1a", event.attributes)
         out.append(field(b"\x5a", b"".join(inner)))
@@ -127,14 +125,19 @@ class Encoder:
             if (kind is str or kind is int) and (seen := known.get(key)) and (pair := seen.get(value)):
                 out += (tag, pair)
             else:
-                out += (tag, self._pair(key, value))
+                pair = self._pair(key, value)
+                out += (tag, pair)
+                if kind is int or (kind is str and len(value) <= _REMEMBERED_LENGTH):
+                    self._remember(key, value, pair)
 
     def _pair(self, key: str, value: Any) -> bytes:
-        encoded = _key(key) + _value(b"\x12", self._clean(key, value))
-        pair = varint(len(encoded)) + encoded
-        if type(value) is int or (type(value) is str and len(value) <= _REMEMBERED_LENGTH):
-            self._remember(key, value, pair)
-        return pair
+        shown = self._clean(key, value)
+        if type(shown) is str:
+            text = _text(b"\x0a", shown)
+            encoded = _key(key) + b"\x12" + varint(len(text)) + text
+        else:
+            encoded = _key(key) + _value(b"\x12", shown)
+        return varint(len(encoded)) + encoded
 
     def _remember(self, key: str, value: str | int, pair: bytes) -> None:
         seen = self._known.get(key)

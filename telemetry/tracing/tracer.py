@@ -314,7 +314,11 @@ class RecordedSpan(Span):
             self.record_exception(error)
             if self.status == UNSET:
                 self.error(f"{type(error).__name__}: {error}")
-        self.end()
+        if not self.end_ns:
+            end = now_ns()
+            self.end_ns = end if end > self.start_ns else self.start_ns
+            if not self.tentative:
+                self._sink.offer(self)
 
 
 class Tracer:
@@ -381,7 +385,11 @@ class Tracer:
                 if outer.tentative:
                     outer.keep()
                 parent = outer.context
-        context = self._context(parent, sampled)
+        if parent is not None and parent.trace_id:
+            keep = parent.sampled if sampled is None else sampled
+            context = SpanContext(parent.trace_id, self._bits(64) or 1, keep, False, parent.state, parent.baggage)
+        else:
+            context = self._root(sampled)
         if not context.sampled:
             return Span(context)
         began = start_ns or now_ns()
@@ -400,14 +408,10 @@ class Tracer:
     start = span
     """The same call, named for callers that end the span themselves."""
 
-    def _context(self, parent: SpanContext | None, sampled: bool | None) -> SpanContext:
-        span_id = self._bits(64) or 1
-        if parent is not None and parent.trace_id:
-            keep = parent.sampled if sampled is None else sampled
-            return SpanContext(parent.trace_id, span_id, keep, False, parent.state, parent.baggage)
+    def _root(self, sampled: bool | None) -> SpanContext:
         trace_id = self._bits(128) or 1
         keep = ratio_samples(trace_id, self._bound) if sampled is None else sampled
-        return SpanContext(trace_id, span_id, keep)
+        return SpanContext(trace_id, self._bits(64) or 1, keep)
 
     async def run(self, started: Callable[[], None]) -> None:
         """Export until cancelled. A tracer that is off has nothing to run and returns."""
