@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -60,6 +60,7 @@ class Pages:
     """The pages of one component.
 
     `registries` adds metric endpoints (`{"/metrics/resources": registry}`); on those in `resettable` DELETE resets.
+    `others` answers, or not, what none of the pages does.
     Without `verbosity` there is no /debug/flags/v, as upstream has none without profiling.
     """
 
@@ -73,6 +74,7 @@ class Pages:
         registries: Mapping[str, Registry] | None = None,
         resettable: Collection[str] = (),
         extra_paths: Iterable[str] = (),
+        others: Callable[[Asked], Answer | None] = lambda asked: None,
     ) -> None:
         self._log = telemetry.log
         self._health = telemetry.health
@@ -84,6 +86,7 @@ class Pages:
         self._registries = {"/metrics": telemetry.metrics, "/metrics/slis": slis, **(registries or {})}
         self._resettable = frozenset(resettable)
         self._extra_paths = tuple(extra_paths)
+        self._others = others
 
     @property
     def paths(self) -> list[str]:
@@ -106,7 +109,7 @@ class Pages:
                 return _zpage(flagz(self._about.component, self._flags, asked.headers.get("accept", "")))
             case "/debug/flags/v" if self._verbosity is not None:
                 return _set_verbosity(self._verbosity, asked)
-        return None
+        return self._others(asked)
 
     def _metrics(self, registry: Registry, asked: Asked) -> Answer:
         if asked.method == "DELETE" and asked.path in self._resettable:

@@ -37,7 +37,7 @@ from kubeglass.telemetry.metrics import options as metrics_options
 from kubeglass.telemetry.metrics.process import collect_process
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.metrics.selfmetrics import Build, describe_build, describe_features, describe_version
-from kubeglass.telemetry.pages import Pages
+from kubeglass.telemetry.pages import Answer, Asked, Pages
 from kubeglass.telemetry.tracing import setup as tracing_setup
 from kubeglass.telemetry.tracing.setup import TracingConfiguration
 from kubeglass.telemetry.tracing.tracer import ANNOTATION
@@ -64,6 +64,14 @@ class WithRegistries(Protocol):
     registries: Mapping[str, Registry]
 
 
+@runtime_checkable
+class Answering(Protocol):
+    """A component that answers more than its pages."""
+
+    def answer(self, asked: Asked) -> Answer | None:
+        """None: it is not for this component either."""
+
+
 class ConfigError(Exception):
     """Flags or files that a component cannot work with. The text says what, why and what to do."""
 
@@ -84,6 +92,7 @@ class Context:
         registries: Mapping[str, Registry] | None = None,
         resettable: Collection[str] = (),
         extra_paths: Sequence[str] = (),
+        others: Callable[[Asked], Answer | None] = lambda asked: None,
     ) -> Pages:
         """What the component answers on /metrics, the health paths, /statusz, /flagz and /debug/flags/v."""
         about = About(
@@ -101,6 +110,7 @@ class Context:
             registries=registries,
             resettable=resettable,
             extra_paths=extra_paths,
+            others=others,
         )
 
     def client(self, user_agent: str = "") -> Client:
@@ -378,9 +388,11 @@ async def _endpoints(context: Context, component: Component) -> AsyncIterator[No
     flags = context.flags
     client = context.client(f"{context.spec.binary}/authentication")
     registries = component.registries if isinstance(component, WithRegistries) else {}
+    others = component.answer if isinstance(component, Answering) else lambda asked: None
+    resettable = ("/metrics", "/metrics/slis", *registries)
     try:
         async with serve(
-            context.pages(registries=registries, resettable=("/metrics", "/metrics/slis", *registries)),
+            context.pages(registries=registries, resettable=resettable, others=others),
             flags.bind_address,
             flags.secure_port,
             ssl_context=server_ssl_context(flags.tls_cert_file, flags.tls_private_key_file, flags.client_ca_file),

@@ -26,6 +26,7 @@ from kubeglass.components.kubelet.fleet.nodes import (
     node_status,
 )
 from kubeglass.components.kubelet.fleet.pods import Step, next_step
+from kubeglass.components.kubelet.fleet.refusals import refusal
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.informer import Change, Informer
@@ -35,6 +36,7 @@ from kubeglass.components.machinery.reconcile import DONE, Result, run_reconcile
 from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.components.machinery.workqueue import WorkQueue
 from kubeglass.telemetry import Telemetry
+from kubeglass.telemetry.pages import Answer, Asked
 
 _LEASE_NAMESPACE = "kube-node-lease"
 _AT_ONCE = 16
@@ -76,6 +78,11 @@ class Fleet:
         self._pods = Informer(client, POD, Pod, telemetry, field_selector="spec.nodeName!=")
         self._queue: WorkQueue[str] = WorkQueue(self.name, telemetry)
         self._own: set[str] = set()  # keys of Pods on simulated nodes
+
+    def answer(self, asked: Asked) -> Answer | None:
+        """Requests for logs, exec, attach and port-forward are told why there is nothing."""
+        text = refusal(asked.path)
+        return Answer(400, "text/plain; charset=utf-8", (text.encode(),)) if text else None
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Simulate until cancelled; `started` is called when every node is registered and Ready."""

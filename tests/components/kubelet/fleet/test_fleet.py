@@ -9,6 +9,7 @@ from kubeglass.components.kubelet.fleet.addresses import Addresses
 from kubeglass.components.kubelet.fleet.fleet import add_flags, node_shape
 from kubeglass.components.kubelet.fleet.nodes import node_name, node_object
 from kubeglass.components.kubelet.fleet.pods import next_step
+from kubeglass.components.kubelet.fleet.refusals import refusal
 from kubeglass.components.machinery.loopback import AddressPlan
 from kubeglass.components.machinery.process import ConfigError
 
@@ -156,3 +157,35 @@ class TestAddresses:
             addresses.take("f")
         addresses.release("c")
         assert addresses.take("f") == "127.192.0.132"
+
+
+class TestRefusals:
+    """What wants a process is told that there is none."""
+
+    @pytest.mark.parametrize(
+        ("path", "text"),
+        [
+            (
+                "/containerLogs/default/web-1/app",
+                'container "app" in pod "web-1" is simulated: no process runs, so it has no logs',
+            ),
+            (
+                "/exec/default/web-1/app",
+                'container "app" in pod "web-1" is simulated: no process runs, '
+                "so there is none to execute a command in",
+            ),
+            (
+                "/attach/default/web-1/app",
+                'container "app" in pod "web-1" is simulated: no process runs, so there is none to attach to',
+            ),
+            (
+                "/portForward/default/web-1",
+                'pod "web-1" is simulated: no process runs, so nothing listens on its ports',
+            ),
+            ("/pods", ""),
+            ("/containerLogs", ""),
+        ],
+    )
+    def test_says_what_and_why(self, path: str, text: str):
+        """Container and Pod are named; other paths are not answered."""
+        assert refusal(path) == text
