@@ -18,6 +18,7 @@ from kubeglass.components.api import conversion, kinds
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver import chain
+from kubeglass.components.apiserver.admission.certificates import MayUseSigner
 from kubeglass.components.apiserver.admission.chain import Chain
 from kubeglass.components.apiserver.admission.metrics import AdmissionMetrics, WebhookMetrics
 from kubeglass.components.apiserver.admission.plugins import default_plugins
@@ -26,6 +27,7 @@ from kubeglass.components.apiserver.admission.webhooks import Webhooks
 from kubeglass.components.apiserver.apiservices import ApiServiceAvailability
 from kubeglass.components.apiserver.audit import Auditor, read_policy
 from kubeglass.components.apiserver.auth import build as auth_build
+from kubeglass.components.apiserver.auth.build import Auth
 from kubeglass.components.apiserver.bootstrap import Address, Bootstrap
 from kubeglass.components.apiserver.cleanup import clean_definition
 from kubeglass.components.apiserver.dispatch import Dispatcher, KindHandler, Path, Routes
@@ -45,9 +47,10 @@ from kubeglass.components.apiserver.handshakes import report_failed_handshakes
 from kubeglass.components.apiserver.inprocess import LOOPBACK, InProcess
 from kubeglass.components.apiserver.listener import Bound, listen
 from kubeglass.components.apiserver.measure import RequestRecorder
-from kubeglass.components.apiserver.metrics import AllocatorMetrics, PodLogMetrics, WatchMetrics
+from kubeglass.components.apiserver.metrics import AllocatorMetrics, CertificateMetrics, PodLogMetrics, WatchMetrics
 from kubeglass.components.apiserver.options import Options, add_flags, options_from
 from kubeglass.components.apiserver.registry.allocation import Allocator, ServiceRanges, show_allocations
+from kubeglass.components.apiserver.registry.certificates import IssuedCertificates
 from kubeglass.components.apiserver.registry.context import WriteContext
 from kubeglass.components.apiserver.registry.definitions import Definitions
 from kubeglass.components.apiserver.registry.served import ServedKinds
@@ -151,11 +154,12 @@ class ApiServer:
         group.create_task(caches.run(filled.set), name="watch caches")
         await filled.wait()
         self._done.add("caches")
-        objects = await self._objects(caches)
+        auth = auth_build.build(options, caches, telemetry.metrics)
+        objects = await self._objects(caches, auth.may_use_signer)
         recorder = RequestRecorder(telemetry.metrics, objects.served)
         auditor = _auditor(options, telemetry)
         fairness = Fairness(options, telemetry, recorder.rejected, auditor.annotate)
-        self.handler = self._chain(objects, recorder, auditor, fairness)
+        self.handler = self._chain(objects, auth, recorder, auditor, fairness)
         availability = ApiServiceAvailability(telemetry.metrics, caches.of(kinds.API_SERVICE))
         group.create_task(availability.run(), name="availability of APIServices")
         async with _listening(self.handler, options, recorder, telemetry.log) as self.bound:
@@ -169,7 +173,7 @@ class ApiServer:
             finally:
                 await objects.webhooks.close()
 
-    async def _objects(self, caches: WatchCaches) -> _Objects:
+    async def _objects(self, caches: WatchCaches, may_use_signer: MayUseSigner) -> _Objects:
         """The store of all kinds, with admission before it."""
         telemetry, options = self.telemetry, self.options
         served = ServedKinds(options.runtime_config)
@@ -188,6 +192,7 @@ class ApiServer:
             plugins = default_plugins(
                 reader,
                 spend,
+                may_use_signer,
                 calls,
                 options.disable_admission_plugins,
                 TolerationSeconds(
@@ -205,12 +210,15 @@ class ApiServer:
             Chain(plugins, AdmissionMetrics(telemetry.metrics)),
             Allocator(ranges, reader, AllocatorMetrics(telemetry.metrics)),
             stamps=Stamps(telemetry.tracer.annotation),
+            updated=IssuedCertificates(CertificateMetrics(telemetry.metrics)),
         )
         definitions = Definitions(reader, served, caches.add)
         await definitions.refresh()
         return _Objects(caches, served, reads, reader, ranges, store, definitions, webhooks)
 
-    def _chain(self, objects: _Objects, recorder: RequestRecorder, auditor: Auditor, fairness: Fairness) -> Handler:
+    def _chain(
+        self, objects: _Objects, auth: Auth, recorder: RequestRecorder, auditor: Auditor, fairness: Fairness
+    ) -> Handler:
         """From a request to its handler: the filters, the routes, what they lead to."""
         telemetry, options = self.telemetry, self.options
         served, reads = objects.served, objects.reads
@@ -219,7 +227,6 @@ class ApiServer:
             if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
                 await objects.definitions.refresh()
 
-        auth = auth_build.build(options, objects.caches, telemetry.metrics)
         forms = Forms(KindTables(served), _conversion, served.selectable)
         tracer = OperationTracer(telemetry.tracer, telemetry.log)
         reader = Reader(reads, forms, tracer)

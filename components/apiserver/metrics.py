@@ -256,6 +256,26 @@ class AllocatorMetrics:
         self.nodeport_allocator_allocation_errors_total = registry.bind(NODEPORT_ALLOCATOR_ALLOCATION_ERRORS_TOTAL)
 
 
+CSR_REQUESTED_DURATION_TOTAL: Final = Counter(
+    "apiserver_certificates_registry_csr_requested_duration_total",
+    "Certificates issued for requests that asked for a duration.",
+    ("signerName",),
+)
+CSR_HONORED_DURATION_TOTAL: Final = Counter(
+    "apiserver_certificates_registry_csr_honored_duration_total",
+    "Certificates issued with the duration that was asked for.",
+    ("signerName",),
+)
+
+
+class CertificateMetrics:
+    """Counted as a signing request gets its certificate; signers of other domains are "other"."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.csr_requested_duration_total = registry.bind(CSR_REQUESTED_DURATION_TOTAL)
+        self.csr_honored_duration_total = registry.bind(CSR_HONORED_DURATION_TOTAL)
+
+
 POD_LOGS_INSECURE_BACKEND_TOTAL: Final = Counter(
     "kube_apiserver_pod_logs_insecure_backend_total",
     "Log requests, by whether the kubelet's certificate was checked.",

@@ -196,6 +196,8 @@ def _controller_manager(plan: Plan, data: DataDir) -> Process:
             f"--leader-elect-identity={data.root}",
             f"--root-ca-file={data.pki / 'ca.crt'}",
             f"--service-account-private-key-file={data.pki / 'sa.key'}",
+            f"--cluster-signing-cert-file={data.pki / 'ca.crt'}",
+            f"--cluster-signing-key-file={data.pki / 'ca.key'}",
             f"--cluster-cidr={plan.addresses.cluster_cidr}",
             f"--local-path-root-dir={data.nodes}",
             f"--tracing-config-file={data.tracing_config}",

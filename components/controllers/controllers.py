@@ -10,6 +10,8 @@ from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
+from kubeglass.components.controllers.certificates import ApprovingController, CleanerController
+from kubeglass.components.controllers.certificatesigning import DEFAULT_SECONDS, Authority, SigningController
 from kubeglass.components.controllers.clusterroles import ClusterRoleAggregation
 from kubeglass.components.controllers.context import ControllerContext, Informers
 from kubeglass.components.controllers.cronjob import CronJobController
@@ -104,6 +106,9 @@ CONTROLLERS: tuple[Row, ...] = tuple(
         ClaimProtection,
         VolumeProtection,
         ClusterRoleAggregation,
+        SigningController,
+        ApprovingController,
+        CleanerController,
         PodGarbageCollector,
         GarbageCollector,
     )
@@ -170,6 +175,8 @@ def default_options(**changes: Any) -> dict[str, Any]:
     """What controllers read, as the flags' defaults give it."""
     defaults: dict[str, Any] = {
         "root_ca": "",
+        "cluster_signing_files": ("", ""),
+        "cluster_signing_seconds": DEFAULT_SECONDS,
         "node_timing": Timing(),
         "pod_ranges": None,
         "terminated_pod_threshold": 12500,
@@ -183,6 +190,15 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--controllers", default="*", metavar="NAMES", help="comma-separated; * is all, -name is all but that one")
     add("--root-ca-file", default="", metavar="FILE", help="published to every namespace as kube-root-ca.crt")
+    add("--cluster-signing-cert-file", default="", metavar="FILE", help="authority that signs certificate requests")
+    add("--cluster-signing-key-file", default="", metavar="FILE", help="its key; without both nothing is signed")
+    add(
+        "--cluster-signing-duration",
+        type=seconds,
+        default=DEFAULT_SECONDS,
+        metavar="DURATION",
+        help="the longest life of a signed certificate (8760h0m0s)",
+    )
     add(
         "--service-account-private-key-file",
         default="",
@@ -226,6 +242,8 @@ def options_from(flags: argparse.Namespace) -> dict[str, Any]:
     )
     return default_options(
         root_ca=_read(flags.root_ca_file),
+        cluster_signing_files=_signing_files(flags.cluster_signing_cert_file, flags.cluster_signing_key_file),
+        cluster_signing_seconds=flags.cluster_signing_duration,
         node_timing=timing,
         pod_ranges=_ranges(flags.cluster_cidr, flags.node_cidr_mask_size),
         terminated_pod_threshold=flags.terminated_pod_gc_threshold,
@@ -240,6 +258,18 @@ def _read(path: str) -> str:
         return Path(path).read_text()
     except OSError as error:
         raise ConfigError(f"error reading root-ca-file at {path}: {error.strerror}") from error
+
+
+def _signing_files(certificate: str, key: str) -> tuple[str, str]:
+    """Both or none, and readable now; they are read anew for each signature."""
+    if bool(certificate) != bool(key):
+        raise ConfigError("need both --cluster-signing-cert-file and --cluster-signing-key-file")
+    if certificate:
+        try:
+            Authority.read(certificate, key)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"error reading the cluster signing authority {certificate}: {error}") from error
+    return certificate, key
 
 
 def _ranges(cidr: str, mask_size: int) -> Ranges | None:

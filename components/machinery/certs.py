@@ -85,12 +85,7 @@ def new_leaf(
 ) -> KeyPair:
     """A certificate for one name, signed by `authority`. `addresses` are DNS names and IPs (server certificates)."""
     key = new_key()
-    subject = x509.Name(
-        [
-            *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization) for organization in organizations),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-        ]
-    )
+    subject = _subject(common_name, organizations)
     usages = [
         usage
         for usage, wanted in ((ExtendedKeyUsageOID.SERVER_AUTH, server), (ExtendedKeyUsageOID.CLIENT_AUTH, client))
@@ -110,6 +105,19 @@ def new_leaf(
     return KeyPair(builder.sign(authority.key, hashes.SHA256()), key)
 
 
+def new_request(
+    key: ec.EllipticCurvePrivateKey, common_name: str, organizations: Sequence[str] = (), addresses: Sequence[str] = ()
+) -> bytes:
+    """A PKCS#10 request for a certificate over `key`, as PEM. `addresses` are DNS names and IPs."""
+    subject = _subject(common_name, organizations)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    if addresses:
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([_alternative_name(address) for address in addresses]), critical=False
+        )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def read_pair(certificate_file: Path, key_file: Path) -> KeyPair:
     """Read back what `write` wrote."""
     certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
@@ -125,6 +133,15 @@ def write_private(file: Path, content: bytes) -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
+
+
+def _subject(common_name: str, organizations: Sequence[str]) -> x509.Name:
+    return x509.Name(
+        [
+            *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization) for organization in organizations),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
 
 
 def _builder(

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubeglass.components.api import conversion, names, objects
 from kubeglass.components.api.errors import Cause
 from kubeglass.components.api.kinds import FLOW_SCHEMA, Kind
-from kubeglass.components.api.validation import core, flowcontrol, metadata, podchanges, pods, workloads
+from kubeglass.components.api.validation import certificates, core, flowcontrol, metadata, podchanges, pods, workloads
 from kubeglass.components.api.validation.metadata import NameCheck
 
 
@@ -23,7 +23,8 @@ class Rules:
     view: type[Any]
     check: Callable[[Any], list[Cause]]
     check_update: Callable[[Any, Any], list[Cause]] | None = None
-    check_status: Callable[[Any], list[Cause]] | None = None
+    check_subresource: Mapping[str, Callable[[Any, Any], list[Cause]]] = field(default_factory=dict)
+    """What an update of a subresource may not do: (new, old) → causes, by the subresource's name."""
 
 
 def _pod(pod: objects.Pod) -> list[Cause]:
@@ -34,6 +35,11 @@ def _pod_template(template: objects.PodTemplate) -> list[Cause]:
     return pods.template(template.template, "template") if template.template is not None else []
 
 
+def _flow_status(new: Any, old: Any) -> list[Cause]:
+    return flowcontrol.status(new)
+
+
+_FLOW_STATUS = {"status": _flow_status}
 RULES: Mapping[tuple[str, str], Rules] = {
     ("", "pods"): Rules(objects.Pod, _pod, podchanges.pod_update),
     ("", "podtemplates"): Rules(objects.PodTemplate, _pod_template),
@@ -76,11 +82,16 @@ RULES: Mapping[tuple[str, str], Rules] = {
     ("rbac.authorization.k8s.io", "clusterrolebindings"): Rules(
         objects.ClusterRoleBinding, core.cluster_role_binding, core.cluster_role_binding_update
     ),
+    ("certificates.k8s.io", "certificatesigningrequests"): Rules(
+        objects.CertificateSigningRequest,
+        certificates.signing_request,
+        check_subresource={"approval": certificates.approval_update, "status": certificates.status_update},
+    ),
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): Rules(
-        objects.FlowSchema, flowcontrol.flow_schema, check_status=flowcontrol.status
+        objects.FlowSchema, flowcontrol.flow_schema, check_subresource=_FLOW_STATUS
     ),
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): Rules(
-        objects.PriorityLevelConfiguration, flowcontrol.priority_level, check_status=flowcontrol.status
+        objects.PriorityLevelConfiguration, flowcontrol.priority_level, check_subresource=_FLOW_STATUS
     ),
 }
 
@@ -90,7 +101,7 @@ _LABEL_NAMES = frozenset({("", "namespaces")})
 
 def name_check(kind: Kind) -> NameCheck:
     """How objects of this kind may be named."""
-    if kind.group in ("rbac.authorization.k8s.io", "apiregistration.k8s.io"):
+    if kind.group in ("rbac.authorization.k8s.io", "apiregistration.k8s.io", "certificates.k8s.io"):
         return names.path_segment
     if (kind.group, kind.plural) in _LABEL_NAMES:
         return names.dns1123_label
@@ -121,12 +132,11 @@ def updated(kind: Kind, new: Mapping[str, Any], old: Mapping[str, Any]) -> list[
     return _worded(kind, causes + rules.check(after))
 
 
-def status_updated(kind: Kind, new: Mapping[str, Any]) -> list[Cause]:
-    """Causes against the new status of an object."""
+def subresource_updated(kind: Kind, subresource: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
+    """Causes against what an update through a subresource would make of an object."""
     rules = _rules(kind)
-    if rules.check_status is None:
-        return []
-    return rules.check_status(_view(rules, kind, new))
+    check = rules.check_subresource.get(subresource)
+    return [] if check is None else check(_view(rules, kind, new), _view(rules, kind, old))
 
 
 def _view(rules: Rules, kind: Kind, obj: Mapping[str, Any]) -> Any:

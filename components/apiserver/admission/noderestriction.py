@@ -1,4 +1,4 @@
-"""NodeRestriction: a kubelet may write its own Node, its own lease and the Pods on it, nothing else.
+"""NodeRestriction: a kubelet may write its own Node, its lease, its Pods and requests for its certificates, no more.
 
 Upstream: plugin/pkg/admission/noderestriction.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kubeglass.components.api import kinds
+from kubeglass.components.api import kinds, signing
+from kubeglass.components.api.signing import KUBELET_CLIENT, KUBELET_SERVING, RequestError
 from kubeglass.components.api.user import NODES, UserInfo
 from kubeglass.components.apiserver.admission.chain import Attributes, Plugin
 from kubeglass.components.apiserver.admission.refusal import forbidden
@@ -31,6 +32,8 @@ async def _admit(attributes: Attributes) -> None:
             raise forbidden(attributes, f'can only access leases in the "{_LEASE_NAMESPACE}" system namespace')
         if attributes.name != node:
             raise forbidden(attributes, "can only access node lease with the same name as the requesting node")
+    elif attributes.kind == kinds.CERTIFICATE_SIGNING_REQUEST and attributes.operation == "CREATE":
+        _signing_request(attributes)
 
 
 def node_of(user: UserInfo) -> str | None:
@@ -61,6 +64,19 @@ def _pod(attributes: Attributes, node: str) -> None:
         case _, subresource:
             text = f'unexpected operation "{attributes.operation}"' + (f" on {subresource}" if subresource else "")
             raise forbidden(attributes, text)
+
+
+def _signing_request(attributes: Attributes) -> None:
+    """A node asks for its own certificates only; the signers look at the rest of what it asks."""
+    spec = (attributes.obj or {}).get("spec") or {}
+    if spec.get("signerName") not in (KUBELET_CLIENT, KUBELET_SERVING):
+        return
+    try:
+        name = signing.common_name(signing.parse(spec.get("request", "")))
+    except RequestError as error:
+        raise forbidden(attributes, f"unable to parse csr: {error}") from error
+    if name != attributes.user.name:
+        raise forbidden(attributes, f"can only create a node CSR with CN={attributes.user.name}")
 
 
 def _node_name(pod: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from kubeglass.components.apiserver.admission import (
+    certificates,
     limitranger,
     namespaces,
     noderestriction,
@@ -12,6 +13,7 @@ from kubeglass.components.apiserver.admission import (
     quota,
     serviceaccounts,
 )
+from kubeglass.components.apiserver.admission.certificates import MayUseSigner
 from kubeglass.components.apiserver.admission.chain import Plugin
 from kubeglass.components.apiserver.admission.pods import TolerationSeconds
 from kubeglass.components.apiserver.admission.quota import Spend
@@ -20,8 +22,8 @@ from kubeglass.components.apiserver.admission.webhooks import Webhooks
 
 NOT_HERE = frozenset(
     {
-        "AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "CertificateApproval", "CertificateSigning",
-        "CertificateSubjectRestriction", "ClusterTrustBundleAttest", "DefaultIngressClass", "DenyServiceExternalIPs",
+        "AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "ClusterTrustBundleAttest", "DefaultIngressClass",
+        "DenyServiceExternalIPs",
         "EventRateLimit", "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology",
         "MutatingAdmissionPolicy", "NamespaceAutoProvision", "NamespaceExists", "OwnerReferencesPermissionEnforcement",
         "PersistentVolumeClaimResize", "PodNodeSelector", "PodSecurity", "PodTolerationRestriction",
@@ -50,6 +52,7 @@ def check(known: Collection[str], enabled: Collection[str], disabled: Collection
 def default_plugins(
     reader: Reader,
     spend: Spend,
+    may_use_signer: MayUseSigner,
     webhooks: Webhooks | None = None,
     disabled: Collection[str] = (),
     toleration_seconds: TolerationSeconds = TolerationSeconds(),
@@ -65,6 +68,9 @@ def default_plugins(
         pods.priority(reader),
         pods.default_tolerations(toleration_seconds),
         pods.default_storage_class(reader),
+        certificates.approval(may_use_signer),
+        certificates.signature(may_use_signer),
+        certificates.subject_restriction(),
     ]
     if webhooks is not None:
         ordered += [webhooks.mutating(), webhooks.validating()]

@@ -11,6 +11,7 @@ from typing import Any
 from cryptography import x509
 
 from kubeglass.components.api import kinds
+from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.auth import jwt
 from kubeglass.components.apiserver.auth.authenticators import (
     Authentication,
@@ -20,7 +21,13 @@ from kubeglass.components.apiserver.auth.authenticators import (
     FrontProxy,
     StaticTokens,
 )
-from kubeglass.components.apiserver.auth.authorizers import AlwaysAllow, Authorization, Authorizer, PrivilegedGroups
+from kubeglass.components.apiserver.auth.authorizers import (
+    AlwaysAllow,
+    Attributes,
+    Authorization,
+    Authorizer,
+    PrivilegedGroups,
+)
 from kubeglass.components.apiserver.auth.metrics import AuthenticationMetrics, AuthorizationMetrics, TokenMetrics
 from kubeglass.components.apiserver.auth.node import NodeAuthorizer
 from kubeglass.components.apiserver.auth.rbac import Rbac
@@ -45,6 +52,13 @@ class Auth:
     tokens: BearerTokens
     accounts: ServiceAccountTokens | None
     issuer: TokenIssuer | None
+
+    def may_use_signer(self, user: UserInfo, verb: str, signer: str) -> bool:
+        """Whether a user may `approve` or `sign` for a signer of certificates."""
+        wanted = Attributes(
+            user, verb, group=kinds.CERTIFICATE_SIGNING_REQUEST.group, version="*", resource="signers", name=signer
+        )
+        return self.authorization.authorize(wanted).allowed
 
     def sign(
         self, account: Object, *, audiences: Sequence[str], expiration_seconds: int, bound: Mapping[str, Object]

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kubeglass.components.api.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING, Kind
+from kubeglass.components.api.signing import KUBE_APISERVER_CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY_UNKNOWN
+from kubeglass.components.api.user import NODES
 
 Object = dict[str, Any]
 _API_GROUP = "rbac.authorization.k8s.io"
@@ -123,6 +125,19 @@ CLUSTER_ROLES: dict[str, Sequence[Object]] = {
         _on("authentication.k8s.io", "tokenreviews", "create"),
         _on("authorization.k8s.io", "subjectaccessreviews", "create"),
     ),
+    **{
+        f"system:certificates.k8s.io:{signer.partition('/')[2]}-approver": (
+            _on("certificates.k8s.io", "signers", "approve", signer),
+        )
+        for signer in (KUBE_APISERVER_CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY_UNKNOWN)
+    },
+    **{
+        f"system:certificates.k8s.io:certificatesigningrequests:{subresource}": (
+            _on("certificates.k8s.io", f"certificatesigningrequests/{subresource}", "create"),
+        )
+        for subresource in ("nodeclient", "selfnodeclient")
+    },
+    "system:node-bootstrapper": (_on("certificates.k8s.io", "certificatesigningrequests", "create get list watch"),),
     "system:coredns": (
         _on("core", "endpoints services pods namespaces", "list watch"),
         _on("discovery.k8s.io", "endpointslices", "list watch create patch"),
@@ -268,9 +283,13 @@ CONTROLLERS: dict[str, Sequence[Object]] = {
     ),
     "ttl-after-finished-controller": (_on("batch", "jobs", "delete get list watch"),),
     "certificate-controller": (
-        _on("certificates.k8s.io", "certificatesigningrequests certificatesigningrequests/approval "
-            "certificatesigningrequests/status", "delete get list update watch"),
-        _on("certificates.k8s.io", "signers", "approve sign"),
+        _on("certificates.k8s.io", "certificatesigningrequests", "delete get list watch"),
+        _on("certificates.k8s.io", "certificatesigningrequests/approval certificatesigningrequests/status",
+            "patch update"),
+        _on("certificates.k8s.io", "signers", "approve", KUBELET_CLIENT),
+        _on("certificates.k8s.io", "signers", "sign",
+            f"{KUBE_APISERVER_CLIENT} {KUBELET_CLIENT} {KUBELET_SERVING} {LEGACY_UNKNOWN}"),
+        _on("authorization.k8s.io", "subjectaccessreviews", "create"),
     ),
 }  # fmt: skip
 """Upstream's system:controller:* roles, by the controller's service account."""
@@ -302,11 +321,19 @@ def objects() -> Iterator[tuple[Kind, Object]]:
     yield from _kube_system()
 
 
+_ROTATION = "kubeadm:node-autoapprove-certificate-rotation"
+"""What kubeadm adds to upstream's bindings: a node's renewal of its own client certificate needs nobody's word."""
+
+
 def _bindings() -> Iterator[tuple[Kind, Object]]:
     for role, groups in _GROUP_BINDINGS.items():
         yield CLUSTER_ROLE_BINDING, _binding(role, [_subject("Group", group) for group in groups])
     for role, user in _USER_BINDINGS.items():
         yield CLUSTER_ROLE_BINDING, _binding(role, [_subject("User", user)])
+    rotation = _binding(
+        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", [_subject("Group", NODES)]
+    )
+    yield CLUSTER_ROLE_BINDING, {**rotation, "metadata": {"name": _ROTATION}}
     for name in CONTROLLERS:
         account = {"kind": "ServiceAccount", "name": name, "namespace": "kube-system"}
         yield CLUSTER_ROLE_BINDING, _binding(f"system:controller:{name}", [account, _subject("User", MANAGER)])

@@ -11,7 +11,7 @@ from typing import Any
 from kubeglass.components.api import kinds, validation
 from kubeglass.components.api.errors import Cause
 from kubeglass.components.api.kinds import Kind
-from kubeglass.components.apiserver.registry import crd, strategies
+from kubeglass.components.apiserver.registry import certificates, crd, strategies
 from kubeglass.components.apiserver.registry.context import WriteContext
 from kubeglass.components.apiserver.registry.served import ServedKinds
 
@@ -43,10 +43,10 @@ def validate(served: ServedKinds, kind: Kind, obj: Object) -> list[Cause]:
 
 
 def validate_subresource(served: ServedKinds, kind: Kind, subresource: str, new: Object, old: Object) -> list[Cause]:
-    if subresource != "status":
-        return []
     custom = served.custom(kind)
-    return crd.validate(custom, new) if custom is not None else validation.status_updated(kind, new)
+    if custom is None:
+        return validation.subresource_updated(kind, subresource, new, old)
+    return crd.validate(custom, new) if subresource == "status" else []
 
 
 def restrict(kind: Kind, subresource: str, new: Object, old: Object, now: float) -> None:
@@ -58,6 +58,8 @@ def restrict(kind: Kind, subresource: str, new: Object, old: Object, now: float)
         if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
             crd.accept(new, now)
         return
+    if kind == kinds.CERTIFICATE_SIGNING_REQUEST:
+        certificates.date_conditions(new, old, now)
     if subresource == "status":
         strategies.prepare_status(kind, new, old)
         return

@@ -57,13 +57,16 @@ class Store:
         allocator: Allocator,
         now: Callable[[], float] = clock.now,
         stamps: Stamps = Stamps(),
+        updated: Callable[[Kind, Object, Object], None] = lambda kind, new, old: None,
     ) -> None:
+        """`updated` hears of each update that changed something: (kind, new, old)."""
         self._backend = backend
         self._served = served
         self._admission = admission
         self._allocator = allocator
         self._now = now
         self._stamps = stamps
+        self._updated = updated
 
     # -- create -----------------------------------------------------------------------------------------------------
 
@@ -175,6 +178,7 @@ class Store:
                 return _shown(kind, value, entry.revision)
             ttl = strategies.ttl_seconds(kind)
             revision = await self._backend.update(entry.key, value, entry.revision, ttl)
+        self._updated(kind, new, old)
         return _shown(kind, value, revision)
 
     # -- delete -----------------------------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ def prepare_update(kind: Kind, new: Object, old: Object) -> None:
     if kind.subresource("status") is not None:
         _copy_member(new, old, "status")
     _keep_allocations(kind, new, old)
+    if kind == kinds.CERTIFICATE_SIGNING_REQUEST:
+        _copy_member(new, old, "spec")
     if kind == kinds.SECRET:
         merge_string_data(new, None, 0.0)
     if "generation" in old["metadata"]:

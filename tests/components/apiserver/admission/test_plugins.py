@@ -1,4 +1,5 @@
 import base64
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -6,10 +7,12 @@ import pytest
 
 from kubeglass.components.api import errors, kinds
 from kubeglass.components.api.kinds import Kind
+from kubeglass.components.api.signing import KUBE_APISERVER_CLIENT, KUBELET_CLIENT
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.admission.chain import Attributes, Chain, Operation
 from kubeglass.components.apiserver.admission.plugins import check, default_plugins
 from kubeglass.components.apiserver.admission.webhooks import CallFailed, Webhooks
+from kubeglass.components.machinery import certs
 
 ADMIN = UserInfo("admin")
 
@@ -44,6 +47,11 @@ async def no_spending(namespace: str, name: str, change: Any) -> None:
     raise AssertionError("nothing to spend")
 
 
+def may_use_signer(user: UserInfo, verb: str, signer: str) -> bool:
+    """admin may do anything for any signer, jane only what her groups name."""
+    return user.name == "admin" or f"{verb} {signer}" in user.groups
+
+
 async def admitted(
     reader: Objects,
     obj: dict[str, Any] | None,
@@ -58,7 +66,7 @@ async def admitted(
     metadata = (obj or old or {})["metadata"]
     namespace, name = metadata.get("namespace", ""), metadata.get("name", "")
     attributes = Attributes(operation, kind, namespace, name, obj, old, user, subresource)
-    chain = Chain(default_plugins(reader, spend, webhooks))
+    chain = Chain(default_plugins(reader, spend, may_use_signer, webhooks))
     await chain.admit(attributes)
     await chain.validate(attributes)
     return attributes
@@ -299,3 +307,55 @@ def test_flags_that_cannot_be_obeyed_are_refused(enabled: list[str], disabled: l
 def test_flags_that_are_true_already_are_obeyed() -> None:
     """Naming a plugin that runs, or switching off one of upstream's that is not here."""
     check(["Priority"], ["Priority"], ["PodSecurity"])
+
+
+def signing_request(signer: str = KUBELET_CLIENT, common_name: str = "system:node:n1", *groups: str) -> dict[str, Any]:
+    pem = certs.new_request(certs.new_key(), common_name, groups)
+    spec = {"signerName": signer, "request": base64.b64encode(pem).decode()}
+    return {"metadata": {"name": "csr"}, "spec": spec, "status": {}}
+
+
+@pytest.mark.parametrize(
+    ("subresource", "verb", "changed"),
+    [("approval", "approve", {}), ("status", "sign", {"certificate": "LS0t"}), ("status", "sign", {"conditions": [1]})],
+)
+async def test_who_approves_and_who_signs(subresource: str, verb: str, changed: dict[str, Any]) -> None:
+    """Permission on the signer or on its domain; without it, upstream's refusal."""
+    old = signing_request()
+    new = old | {"status": changed}
+    update: Any = partial(
+        admitted, Objects(), new, kinds.CERTIFICATE_SIGNING_REQUEST, "UPDATE", old=old, subresource=subresource
+    )
+    for signer in (KUBELET_CLIENT, "kubernetes.io/*"):
+        await update(user=UserInfo("jane", groups=(f"{verb} {signer}",)))
+    with pytest.raises(errors.Forbidden) as refused:
+        await update(user=UserInfo("jane", groups=(f"{verb} example.com/*",)))
+    assert refused.value.message == (
+        'certificatesigningrequests.certificates.k8s.io "csr" is forbidden: '
+        f'user not permitted to {verb} requests with signerName "{KUBELET_CLIENT}"'
+    )
+
+
+async def test_a_status_that_signs_nothing_needs_no_permission() -> None:
+    """Only certificate and conditions are the signer's."""
+    old = signing_request()
+    await admitted(
+        Objects(), old, kinds.CERTIFICATE_SIGNING_REQUEST, "UPDATE", UserInfo("jane"), old=old, subresource="status"
+    )
+
+
+async def test_nobody_asks_to_be_a_master() -> None:
+    """The client signer has no certificates for system:masters."""
+    master = ("jane", "system:masters")
+    await admitted(Objects(), signing_request("example.com/ours", *master), kinds.CERTIFICATE_SIGNING_REQUEST)
+    with pytest.raises(errors.Forbidden, match="signer with system:masters group is not allowed"):
+        await admitted(Objects(), signing_request(KUBE_APISERVER_CLIENT, *master), kinds.CERTIFICATE_SIGNING_REQUEST)
+
+
+async def test_a_node_asks_for_itself() -> None:
+    """Another node's name in the request is refused."""
+    node = UserInfo("system:node:n1", groups=("system:nodes",))
+    await admitted(Objects(), signing_request(), kinds.CERTIFICATE_SIGNING_REQUEST, user=node)
+    other = signing_request(common_name="system:node:n2")
+    with pytest.raises(errors.Forbidden, match="can only create a node CSR with CN=system:node:n1"):
+        await admitted(Objects(), other, kinds.CERTIFICATE_SIGNING_REQUEST, user=node)

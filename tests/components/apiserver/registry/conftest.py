@@ -8,8 +8,9 @@ from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.admission.chain import Chain
 from kubeglass.components.apiserver.admission.reader import BackendReader
-from kubeglass.components.apiserver.metrics import AllocatorMetrics
+from kubeglass.components.apiserver.metrics import AllocatorMetrics, CertificateMetrics
 from kubeglass.components.apiserver.registry.allocation import Allocator, ServiceRanges
+from kubeglass.components.apiserver.registry.certificates import IssuedCertificates
 from kubeglass.components.apiserver.registry.context import DeleteOptions, WriteContext
 from kubeglass.components.apiserver.registry.served import ServedKinds
 from kubeglass.components.apiserver.registry.store import Store
@@ -28,7 +29,9 @@ class Cluster:
         self.served = ServedKinds()
         self.now = NOW
         allocator = Allocator(ServiceRanges.of("10.96.0.0/16"), self.reader, AllocatorMetrics(Registry()))
-        self.store = Store(self.backend, self.served, Chain(plugins), allocator, lambda: self.now)
+        self.metrics = Registry()
+        issued = IssuedCertificates(CertificateMetrics(self.metrics))
+        self.store = Store(self.backend, self.served, Chain(plugins), allocator, lambda: self.now, updated=issued)
         self.context = WriteContext(UserInfo("admin", groups=("system:masters",)), field_validation="Strict")
 
     async def create(self, kind: Kind, obj: dict[str, Any], namespace: str = "default") -> dict[str, Any]:
