@@ -29,6 +29,8 @@ _AGE = Column(
     0,
     ".metadata.creationTimestamp",
 )
+_RULES = "x-kubernetes-validations"
+_VALUES = ("default", "enum", "example", _RULES)  # of a schema: what is no schema
 _COLUMN_TYPES = ("integer", "number", "string", "boolean", "date")
 
 
@@ -83,6 +85,27 @@ def _validate_versions(versions: list[Object]) -> list[Cause]:
                     )
                 )
     return causes
+
+
+def warnings(obj: Object) -> list[str]:
+    """What the author of an accepted definition should know: CEL rules are kept and published, but not evaluated."""
+    counted = [
+        (f"spec.versions[{index}].schema.openAPIV3Schema", _count_rules(version["schema"]["openAPIV3Schema"]))
+        for index, version in enumerate(obj["spec"]["versions"])
+    ]
+    return [f"{path}: x-kubernetes-validations are not evaluated by this server ({n})" for path, n in counted if n]
+
+
+def _count_rules(schema: Any) -> int:
+    """How many rules a schema holds, at any depth."""
+    if isinstance(schema, list):
+        return sum(map(_count_rules, schema))
+    if not isinstance(schema, Mapping):
+        return 0
+    # Below `properties` the keys are names of fields, and may be any word.
+    fields = (schema.get("properties") or {}).values()
+    below = [member for name, member in schema.items() if name not in ("properties", *_VALUES)]
+    return len(schema.get(_RULES) or ()) + sum(map(_count_rules, [*fields, *below]))
 
 
 def accept(obj: Object, now: float) -> None:

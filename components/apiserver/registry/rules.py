@@ -42,6 +42,11 @@ def validate(served: ServedKinds, kind: Kind, obj: Object) -> list[Cause]:
     return crd.validate(custom, obj) if custom is not None else []
 
 
+def warnings(kind: Kind, obj: Object) -> list[str]:
+    """What the author of a valid object should know."""
+    return crd.warnings(obj) if kind == kinds.CUSTOM_RESOURCE_DEFINITION else []
+
+
 def validate_subresource(served: ServedKinds, kind: Kind, subresource: str, new: Object, old: Object) -> list[Cause]:
     custom = served.custom(kind)
     if custom is None:

@@ -100,6 +100,7 @@ class Store:
         _tell(kind, obj)
         async with self._allocator.claim(kind, obj, None) as causes:
             self._refuse(kind, obj, [*causes, *validation.created(kind, obj), *rules.validate(self._served, kind, obj)])
+            context.warnings.extend(rules.warnings(kind, obj))
             await self._admission.validate(attributes)
             key = kind.storage_key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
             value = encoded(conversion.to_stored(kind, obj), kind)
@@ -166,6 +167,7 @@ class Store:
             if not subresource:
                 found = [*validation.updated(kind, new, old), *rules.validate(self._served, kind, new)]
                 self._refuse(kind, new, [*causes, *found])
+                context.warnings.extend(rules.warnings(kind, new))
             else:
                 self._refuse(kind, new, rules.validate_subresource(self._served, kind, subresource, new, old))
             await self._admission.validate(attributes)

@@ -146,3 +146,22 @@ def test_versions_are_ordered_as_kubernetes_orders_them() -> None:
     """Stable before beta before alpha, newer before older, oddities last."""
     names = ["foo1", "v1", "v10", "v2beta1", "v1alpha2", "v11beta2", "v2"]
     assert sorted(names, key=crd.version_priority) == ["v10", "v2", "v1", "v11beta2", "v2beta1", "v1alpha2", "foo1"]
+
+
+def test_rules_that_are_not_evaluated_are_warned_of() -> None:
+    """CEL rules are counted per version wherever they stand; a field of that name is none."""
+    rule = {"rule": "self.size() > 0", "message": "must not be empty"}
+    schema = {
+        "type": "object",
+        "x-kubernetes-validations": [rule],
+        "properties": {
+            "x-kubernetes-validations": {"type": "string", "default": {"x-kubernetes-validations": [rule]}},
+            "list": {"type": "array", "items": {"type": "string", "x-kubernetes-validations": [rule, rule]}},
+            "map": {"type": "object", "additionalProperties": {"type": "integer", "x-kubernetes-validations": [rule]}},
+        },
+    }
+    plain = {"type": "object", "properties": {"a": {"type": "string"}}}
+    versions = [{"name": name, "schema": {"openAPIV3Schema": s}} for name, s in (("v1", plain), ("v2", schema))]
+    assert crd.warnings({"spec": {"versions": versions}}) == [
+        "spec.versions[1].schema.openAPIV3Schema: x-kubernetes-validations are not evaluated by this server (4)"
+    ]
