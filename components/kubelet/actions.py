@@ -2,6 +2,7 @@
 
 no sandbox      → a new one, then the first init container (or all containers)
 initialising    → one ordinary init container after the other; a sidecar must have started before the next
+a sandbox       → each ephemeral container, once
 initialised     → start what is missing, restart what ended and may, kill what failed its probe or changed
 nothing to keep → the pod is over
 """
@@ -37,6 +38,7 @@ class Actions:
     sandbox_attempt: int = 0
     start_init: list[ContainerSpec] = field(default_factory=list)
     start: list[ContainerSpec] = field(default_factory=list)
+    start_ephemeral: list[ContainerSpec] = field(default_factory=list)
     kill: list[Kill] = field(default_factory=list)
 
 
@@ -67,7 +69,9 @@ def compute(pod: Pod, observed: Observed, probes: ProbeVerdicts) -> Actions:
     actions = Actions()
     if observed.ready_sandbox is None:
         _without_sandbox(pod, observed, actions)
-    elif _initialised(pod, observed, probes, actions):
+        return actions
+    actions.start_ephemeral = [spec for spec in pod.spec.ephemeral_containers if observed.latest(spec.name) is None]
+    if _initialised(pod, observed, probes, actions):
         _regular(pod, observed, probes, actions)
     return actions
 
@@ -160,7 +164,7 @@ def _regular(pod: Pod, observed: Observed, probes: ProbeVerdicts, actions: Actio
                 actions.kill.append(kill)
     if not keep and not actions.start:
         actions.kill_pod = True
-        actions.start_init = []
+        actions.start_init = actions.start_ephemeral = []
 
 
 def _reason_to_kill(spec: ContainerSpec, current: Container, probes: ProbeVerdicts) -> Kill | None:

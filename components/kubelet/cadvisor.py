@@ -16,6 +16,7 @@ from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet import container_metrics as rows
 from kubeglass.components.kubelet import machine
 from kubeglass.components.kubelet.configuration import KubeletConfig
+from kubeglass.components.kubelet.observed import spec_of
 from kubeglass.components.kubelet.pod_status import cgroup_of
 from kubeglass.components.kubelet.runtime.procstats import directory_bytes
 from kubeglass.components.kubelet.runtime.runtime import ContainerStats, Runtime
@@ -274,7 +275,7 @@ def _usage_samples(labels: tuple[str, ...], members: Sequence[ContainerStats]) -
 
 
 def _spec_samples(labels: tuple[str, ...], pod: Pod, name: str) -> Iterator[_Figure]:
-    spec = next((c for c in (*pod.spec.containers, *pod.spec.init_containers) if c.name == name), None)
+    spec = spec_of(pod, name)
     if spec is None:
         return
     request, limit = spec.resources.requests.get("cpu", "0"), spec.resources.limits.get("cpu", "0")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kubeglass.components.api import quantity
 from kubeglass.components.api.objects import Container, EnvVar, Pod, Service
+from kubeglass.components.kubelet.observed import spec_of
 from kubeglass.components.kubelet.references import MissingReferenceError, References
 from kubeglass.components.machinery.loopback import host_port
 
@@ -100,7 +101,7 @@ def _escaped(value: str) -> str:
 
 def resource_value(pod: Pod, container: str, resource: str, divisor: str, allocatable: Allocatable) -> str:
     """What a resourceFieldRef reads: limits fall back to what the node has, requests to limits."""
-    spec = next((c for c in (*pod.spec.containers, *pod.spec.init_containers) if c.name == container), None)
+    spec = spec_of(pod, container)
     if spec is None:
         raise MissingReferenceError(f"container {container} not found")
     which, _, name = resource.partition(".")

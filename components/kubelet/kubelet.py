@@ -35,6 +35,7 @@ from kubeglass.components.kubelet.metrics import (
 )
 from kubeglass.components.kubelet.network import CniNetwork, NetworkError, write_loopback_network
 from kubeglass.components.kubelet.node_status import NodeReporter
+from kubeglass.components.kubelet.observed import Role, role_of
 from kubeglass.components.kubelet.pleg import Pleg
 from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.pod_files import PodFiles
@@ -264,8 +265,7 @@ class Kubelet:
 
     def _container_type(self, container: runtime_contract.Container) -> str:
         worker = self._workers.get(container.pod_uid)
-        init = worker.pod.spec.init_containers if worker else ()
-        return "init_container" if any(spec.name == container.name for spec in init) else "container"
+        return (role_of(worker.pod, container.name) if worker else Role.REGULAR).type
 
     async def _house_keep(self) -> None:
         """End what runs without being asked for, and count the pods."""
@@ -281,6 +281,8 @@ class Kubelet:
             self._metrics.desired_pods.labels(label).set(sum(is_static(pod) is static for pod in pods))
         self._metrics.active_pods.labels("").set(sum(state != "terminated" for state in lifecycles))
         self._metrics.mirror_pods.set(self._static.mirrors())
+        ephemeral = sum(len(worker.pod.spec.ephemeral_containers) for worker in self._workers.values())
+        self._metrics.managed_ephemeral_containers.set(ephemeral)
         for state in ("sync", "terminating", "terminated"):
             self._metrics.working_pods.labels(state, "desired", "").set(lifecycles.count(state))
 

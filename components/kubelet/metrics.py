@@ -109,6 +109,9 @@ ACTIVE_PODS: Final = Gauge(
     "kubelet_active_pods", "Pods the kubelet runs and counts against its resources.", ("static",)
 )
 MIRROR_PODS: Final = Gauge("kubelet_mirror_pods", "Mirror Pods of static Pods.")
+MANAGED_EPHEMERAL_CONTAINERS: Final = Gauge(
+    "kubelet_managed_ephemeral_containers", "Ephemeral containers of the Pods that the kubelet manages."
+)
 WORKING_PODS: Final = Gauge(
     "kubelet_working_pods", "Pods with a worker, by what it does.", ("lifecycle", "config", "static")
 )
@@ -130,6 +133,7 @@ class PodWorkerMetrics:
         self.desired_pods = registry.bind(DESIRED_PODS)
         self.active_pods = registry.bind(ACTIVE_PODS)
         self.mirror_pods = registry.bind(MIRROR_PODS)
+        self.managed_ephemeral_containers = registry.bind(MANAGED_EPHEMERAL_CONTAINERS)
         self.working_pods = registry.bind(WORKING_PODS)
         self.containers_per_pod_count = registry.bind(CONTAINERS_PER_POD_COUNT)
         self.orphaned_runtime_pods_total = registry.bind(ORPHANED_RUNTIME_PODS_TOTAL)

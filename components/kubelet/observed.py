@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kubeglass.components.api.objects import Container as ContainerSpec
 from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState, Sandbox, SandboxState
+
+
+class Role(enum.Enum):
+    """In which list of its pod's spec a container stands, and how metrics name its type."""
+
+    INIT = "initContainers", "init_container"
+    REGULAR = "containers", "container"
+    EPHEMERAL = "ephemeralContainers", "ephemeral_container"
+
+    def __init__(self, field: str, type_: str) -> None:
+        self.field = field
+        self.type = type_
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,23 @@ def observe(pod_uid: str, sandboxes: Iterable[Sandbox], containers: Iterable[Con
     for found in by_name.values():
         found.sort(key=lambda c: (-c.attempt, -c.created_at))
     return Observed(own, by_name)
+
+
+def every_container(pod: Pod) -> tuple[ContainerSpec, ...]:
+    """All containers of a pod, ephemeral ones too."""
+    return (*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers)
+
+
+def spec_of(pod: Pod, name: str) -> ContainerSpec | None:
+    """The container of a name."""
+    return next((spec for spec in every_container(pod) if spec.name == name), None)
+
+
+def role_of(pod: Pod, name: str) -> Role:
+    """Which kind of container a name is; an unknown one passes as a regular one."""
+    if any(spec.name == name for spec in pod.spec.init_containers):
+        return Role.INIT
+    return Role.EPHEMERAL if any(spec.name == name for spec in pod.spec.ephemeral_containers) else Role.REGULAR
 
 
 def is_sidecar(container: ContainerSpec) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from kubeglass.components.api.objects import Container, Pod
+from kubeglass.components.kubelet.observed import role_of
 from kubeglass.components.machinery.events import EventRecorder, ObjectReference
 
 
 def container_path(pod: Pod, name: str) -> str:
     """Where a container is in its pod's spec."""
-    kind = "initContainers" if any(c.name == name for c in pod.spec.init_containers) else "containers"
-    return f"spec.{kind}{{{name}}}"
+    return f"spec.{role_of(pod, name).field}{{{name}}}"
 
 
 class PodEvents:

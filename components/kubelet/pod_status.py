@@ -14,7 +14,7 @@ import msgspec
 from kubeglass.components.api.objects import Container as ContainerSpec
 from kubeglass.components.api.objects import ContainerStatus, Pod
 from kubeglass.components.kubelet.actions import should_restart
-from kubeglass.components.kubelet.observed import Observed, is_sidecar
+from kubeglass.components.kubelet.observed import Observed, Role, is_sidecar
 from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState
 from kubeglass.components.machinery.clock import rfc3339
 
@@ -47,8 +47,9 @@ class Knowledge:
 
 def generate(pod: Pod, observed: Observed, known: Knowledge, now: float) -> Wire:
     """The whole `status` object as the kubelet reports it."""
-    init = [_container_status(pod, c, observed, known, init=True) for c in pod.spec.init_containers]
-    regular = [_container_status(pod, c, observed, known, init=False) for c in pod.spec.containers]
+    init = [_container_status(pod, c, observed, known, Role.INIT) for c in pod.spec.init_containers]
+    regular = [_container_status(pod, c, observed, known, Role.REGULAR) for c in pod.spec.containers]
+    ephemeral = [_container_status(pod, c, observed, known, Role.EPHEMERAL) for c in pod.spec.ephemeral_containers]
     phase = _phase(pod, init, regular, over=known.terminating or known.failed is not None)
     status: Wire = {
         "observedGeneration": pod.metadata.generation,
@@ -65,6 +66,8 @@ def generate(pod: Pod, observed: Observed, known: Knowledge, now: float) -> Wire
             init, status["containerStatuses"] = [], []
     if init:
         status["initContainerStatuses"] = init
+    if ephemeral:
+        status["ephemeralContainerStatuses"] = ephemeral
     sandbox = observed.ready_sandbox
     ip = sandbox.ip if sandbox else pod.status.pod_ip
     if ip:
@@ -76,9 +79,9 @@ def generate(pod: Pod, observed: Observed, known: Knowledge, now: float) -> Wire
 # -- containers -----------------------------------------------------------------------------------------------------
 
 
-def _container_status(pod: Pod, spec: ContainerSpec, observed: Observed, known: Knowledge, *, init: bool) -> Wire:
+def _container_status(pod: Pod, spec: ContainerSpec, observed: Observed, known: Knowledge, role: Role) -> Wire:
     latest, previous = observed.latest(spec.name), observed.previous(spec.name)
-    old = _reported(pod, spec.name, init=init)
+    old = _reported(pod, spec.name, role)
     status: Wire = {
         "name": spec.name,
         "state": {},
@@ -90,9 +93,9 @@ def _container_status(pod: Pod, spec: ContainerSpec, observed: Observed, known: 
         "started": False,
     }
     if latest is None:
-        _never_seen(pod, spec, old, known, status, init=init)
+        _never_seen(pod, spec, old, known, status, role)
     else:
-        _seen(pod, spec, latest, previous, known, status, init=init)
+        _seen(pod, spec, latest, previous, known, status, role)
     if spec.volume_mounts:
         status["volumeMounts"] = [
             {
@@ -106,11 +109,12 @@ def _container_status(pod: Pod, spec: ContainerSpec, observed: Observed, known: 
 
 
 def _never_seen(
-    pod: Pod, spec: ContainerSpec, old: ContainerStatus | None, known: Knowledge, status: Wire, *, init: bool
+    pod: Pod, spec: ContainerSpec, old: ContainerStatus | None, known: Knowledge, status: Wire, role: Role
 ) -> None:
     waiting = known.waiting.get(spec.name)
     if waiting is None:
-        waits_for_init = bool(pod.spec.init_containers) and (not init or pod.spec.init_containers[0].name != spec.name)
+        first = pod.spec.init_containers[0].name if pod.spec.init_containers else spec.name
+        waits_for_init = role is not Role.EPHEMERAL and spec.name != first
         waiting = Waiting("PodInitializing" if waits_for_init else "ContainerCreating")
     if old is not None and old.container_id:  # the runtime lost it: keep what was reported
         status["restartCount"] = old.restart_count
@@ -137,8 +141,7 @@ def _seen(
     previous: Container | None,
     known: Knowledge,
     status: Wire,
-    *,
-    init: bool,
+    role: Role,
 ) -> None:
     status |= {
         "restartCount": latest.attempt,
@@ -149,7 +152,8 @@ def _seen(
     if latest.state is ContainerState.RUNNING:
         status["state"] = {"running": {"startedAt": _stamp(latest.started_at)}}
         status["started"] = known.started(spec, latest.id)
-        status["ready"] = status["started"] and known.ready(spec, latest.id) and (not init or is_sidecar(spec))
+        serves = role is Role.REGULAR or (role is Role.INIT and is_sidecar(spec))
+        status["ready"] = status["started"] and serves and known.ready(spec, latest.id)
         if spec.resources.limits or spec.resources.requests:
             status["resources"] = msgspec.to_builtins(spec.resources)
             if spec.resources.requests:
@@ -158,21 +162,23 @@ def _seen(
         terminated = _terminated(spec, latest, known)
         waiting = known.waiting.get(spec.name)
         policy = "Always" if is_sidecar(spec) else ""
-        may_restart = not known.terminating and _will_restart(pod, latest, policy, init=init)
+        may_restart = not known.terminating and _will_restart(pod, latest, policy, role)
         if waiting and may_restart:
             status["state"] = {"waiting": _waiting_wire(waiting)}
             status["lastState"] = {"terminated": terminated}
             return
         status["state"] = {"terminated": terminated}
-        status["ready"] = init and not is_sidecar(spec) and latest.exit_code == 0
+        status["ready"] = role is Role.INIT and not is_sidecar(spec) and latest.exit_code == 0
     else:
         status["state"] = {"waiting": _waiting_wire(known.waiting.get(spec.name) or Waiting("ContainerCreating"))}
     if previous is not None and previous.state is ContainerState.EXITED:
         status["lastState"] = {"terminated": _terminated(spec, previous, known)}
 
 
-def _will_restart(pod: Pod, container: Container, policy: str, *, init: bool) -> bool:
-    if init and not policy:  # an ordinary init container is repeated until it succeeds
+def _will_restart(pod: Pod, container: Container, policy: str, role: Role) -> bool:
+    if role is Role.EPHEMERAL:
+        return False
+    if role is Role.INIT and not policy:  # an ordinary init container is repeated until it succeeds
         return container.exit_code != 0 and pod.spec.restart_policy != "Never"
     return should_restart(pod, container, policy)
 
@@ -197,10 +203,14 @@ def _stamp(nanoseconds: int) -> str:
     return rfc3339(nanoseconds / 1e9)
 
 
-def _reported(pod: Pod, name: str, *, init: bool) -> ContainerStatus | None:
+def _reported(pod: Pod, name: str, role: Role) -> ContainerStatus | None:
     """What the API server last heard of a container."""
-    known = pod.status.init_container_statuses if init else pod.status.container_statuses
-    return next((status for status in known if status.name == name), None)
+    reported = {
+        Role.INIT: pod.status.init_container_statuses,
+        Role.REGULAR: pod.status.container_statuses,
+        Role.EPHEMERAL: pod.status.ephemeral_container_statuses,
+    }
+    return next((status for status in reported[role] if status.name == name), None)
 
 
 # -- phase ----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter, StartFailure
 from kubeglass.components.kubelet.image_puller import ImagePuller
 from kubeglass.components.kubelet.metrics import PodWorkerMetrics
-from kubeglass.components.kubelet.observed import Observed, observe
+from kubeglass.components.kubelet.observed import Observed, Role, every_container, observe, role_of
 from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.pod_files import PodFiles
 from kubeglass.components.kubelet.pod_sandbox import PodSandboxes
@@ -277,9 +277,8 @@ class PodWorker:
             self._wake.set()
 
     async def _start(self, actions: Actions, observed: Observed, sandbox: Sandbox, volumes: Mapping[str, Path]) -> None:
-        rows = [(spec, "init_container") for spec in actions.start_init]
-        rows += [(spec, "container") for spec in actions.start]
-        for spec, kind in rows:
+        for spec in (*actions.start_ephemeral, *actions.start_init, *actions.start):
+            role = role_of(self.pod, spec.name)
             latest = observed.latest(spec.name)
             if self._ending or self._held_back(spec, latest):
                 continue
@@ -287,14 +286,14 @@ class PodWorker:
                 await self._parts.runtime.remove_container(latest.id)
             try:
                 attempt = self._attempt(spec, latest)
-                await self._parts.starter.start(self.pod, spec, sandbox, attempt, volumes, kind)
+                await self._parts.starter.start(self.pod, spec, sandbox, attempt, volumes, role.type)
             except StartFailure as failure:
                 self._waiting[spec.name] = Waiting(failure.reason, failure.message)
                 if failure.reason in ("RunContainerError", "PostStartHookError"):
                     self._wake.set()  # it ended already: its back-off begins now
             else:
                 self._waiting.pop(spec.name, None)
-                if kind == "init_container":
+                if role is Role.INIT:
                     self._wake.set()
 
     def _attempt(self, spec: ContainerSpec, latest: Container | None) -> int:
@@ -333,7 +332,7 @@ class PodWorker:
         """Until the earliest back-off ends or the deadline comes; else the regular resync."""
         parts = self._parts
         waits = [parts.config.sync_frequency_seconds]
-        for spec in (*self.pod.spec.init_containers, *self.pod.spec.containers):
+        for spec in every_container(self.pod):
             latest = observed.latest(spec.name)
             if spec.name in self._waiting and latest is not None:
                 waits.append(parts.back_off.remaining(self._back_off_key(spec), latest.finished_at / 1e9, parts.now()))
@@ -366,7 +365,7 @@ class PodWorker:
 
     def _note_what_is_missing(self, actions: Actions) -> None:
         """A container that waits for nothing any more keeps no old reason."""
-        wanted = {spec.name for spec in (*actions.start, *actions.start_init)}
+        wanted = {spec.name for spec in (*actions.start, *actions.start_init, *actions.start_ephemeral)}
         self._waiting = {name: waiting for name, waiting in self._waiting.items() if name in wanted}
 
     def _watch_probes(self, observed: Observed) -> None:

@@ -23,7 +23,7 @@ from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.logs import BadLogQuery, LogQuery, read
 from kubeglass.components.kubelet.logserver import LogServer
 from kubeglass.components.kubelet.metrics import HttpMetrics
-from kubeglass.components.kubelet.observed import observe
+from kubeglass.components.kubelet.observed import observe, spec_of
 from kubeglass.components.kubelet.portforward import (
     CHANNEL_PROTOCOLS,
     TUNNEL_PROTOCOL,
@@ -284,9 +284,14 @@ class KubeletServer:
         return found
 
     def _explain_missing(self, pod: Pod, name: str) -> None:
-        statuses = (*pod.status.container_statuses, *pod.status.init_container_statuses)
+        reported = pod.status
+        statuses = (
+            *reported.container_statuses,
+            *reported.init_container_statuses,
+            *reported.ephemeral_container_statuses,
+        )
         status = next((s for s in statuses if s.name == name), None)
-        if status is None and not any(c.name == name for c in (*pod.spec.containers, *pod.spec.init_containers)):
+        if status is None and spec_of(pod, name) is None:
             raise HttpError(400, f"container {name} is not valid for pod {pod.metadata.name}")
         waiting = status.state.waiting if status else None
         reason = waiting.reason if waiting else "ContainerCreating"
@@ -340,7 +345,7 @@ class KubeletServer:
 
     async def _attach(self, request: web.BaseRequest, rest: tuple[str, ...]) -> web.StreamResponse:
         pod, container = await self._target(rest)
-        spec = next((c for c in (*pod.spec.containers, *pod.spec.init_containers) if c.name == container.name), None)
+        spec = spec_of(pod, container.name)
         wanted = _wanted(request)
         if spec is not None and spec.tty:
             wanted = Wanted(wanted.stdin, wanted.stdout, False, tty=True)

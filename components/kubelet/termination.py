@@ -10,7 +10,7 @@ import asyncio
 from kubeglass.components.api.objects import Container as ContainerSpec
 from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet.hooks import HookError, Hooks
-from kubeglass.components.kubelet.observed import Observed, is_sidecar
+from kubeglass.components.kubelet.observed import Observed, every_container, is_sidecar
 from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.probes import ProbeManager
 from kubeglass.components.kubelet.runtime.runtime import Container, Runtime
@@ -55,7 +55,7 @@ class Terminator:
 
     async def end_pod(self, pod: Pod, observed: Observed, grace_seconds: float) -> None:
         """Every running container: the main ones together, then the sidecars from the last to the first."""
-        specs = {c.name: c for c in (*pod.spec.init_containers, *pod.spec.containers)}
+        specs = {spec.name: spec for spec in every_container(pod)}
         running = observed.running()
         sidecars = {c.name for c in pod.spec.init_containers if is_sidecar(c)}
         ip = observed.sandbox.ip if observed.sandbox else ""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import signal
 
 from tests.e2e.cluster import ROOT, Cluster, eventually, ready_pods
@@ -112,6 +113,22 @@ def test_a_killed_container_restarts(two_nodes):
 
     status = eventually(restarted, "the container was restarted once and is ready")
     assert status["lastState"]["terminated"]["exitCode"] == 137
+
+
+def test_debug_looks_into_a_running_pod(two_nodes):
+    """`kubectl debug` starts an ephemeral container beside the others: its output can be read, the Pod goes on."""
+    apply(two_nodes, "counter-pod.yaml")
+    eventually(lambda: ready_pods([two_nodes.get("pod", "counter")]), "the counter pod is ready")
+    name = f"debugger-{secrets.token_hex(3)}"
+    two_nodes.kubectl("debug", "counter", f"--container={name}", "--image=busybox:1.36", "--", "echo", "looked into")
+
+    def ended():
+        statuses = two_nodes.get("pod", "counter")["status"].get("ephemeralContainerStatuses", ())
+        return next((s["state"].get("terminated") for s in statuses if s["name"] == name), None)
+
+    assert eventually(ended, "the ephemeral container ended")["exitCode"] == 0
+    assert two_nodes.kubectl("logs", "counter", "-c", name) == "looked into\n"
+    assert ready_pods([two_nodes.get("pod", "counter")])
 
 
 def test_everything_is_gone_after_delete(two_nodes):

@@ -233,33 +233,10 @@ class Container(Object):
     working_dir: str = ""
 
 
-class EphemeralContainer(Object):
-    args: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    env: tuple[EnvVar, ...] = ()
-    env_from: tuple[EnvFromSource, ...] = ()
-    image: str = ""
-    image_pull_policy: str = ""
-    lifecycle: Lifecycle | None = None
-    liveness_probe: Probe | None = None
-    name: str = ""
-    ports: tuple[ContainerPort, ...] = ()
-    readiness_probe: Probe | None = None
-    resize_policy: tuple[ContainerResizePolicy, ...] = ()
-    resources: ResourceRequirements = ResourceRequirements()
-    restart_policy: str = ""
-    restart_policy_rules: tuple[ContainerRestartRule, ...] = ()
-    security_context: SecurityContext | None = None
-    startup_probe: Probe | None = None
-    stdin: bool = False
-    stdin_once: bool = False
+class EphemeralContainer(Container):
+    """A container added to a running Pod, to look into it."""
+
     target_container_name: str = ""
-    termination_message_path: str = ""
-    termination_message_policy: str = ""
-    tty: bool = False
-    volume_devices: tuple[VolumeDevice, ...] = ()
-    volume_mounts: tuple[VolumeMount, ...] = ()
-    working_dir: str = ""
 
 
 class ResourceHealth(Object):

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import uvloop
 import yaml
 
 from kubeglass.components.kubelet.configuration import KubeletConfig
@@ -222,12 +221,6 @@ def make_telemetry() -> Telemetry:
     registry = Registry()
     log = build(LoggingOptions(), stream=io.StringIO())
     return Telemetry(log, registry, build_tracer("kubelet", None, {}, log, registry), Health())
-
-
-@pytest.fixture(scope="session")
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    """The loop that components really run on."""
-    return uvloop.EventLoopPolicy()
 
 
 class Node:

@@ -100,6 +100,18 @@ def test_restart_policies(policy: str, code: int, restarts: bool) -> None:
     assert (names(actions.start), actions.kill_pod) == (["a"] if restarts else [], not restarts)
 
 
+def test_an_ephemeral_container_starts_once() -> None:
+    """It starts in a running sandbox, whatever the others do, and never again; a Pod that is over starts none."""
+    looked_into = pod("a", ephemeralContainers=[{"name": "e", "image": "busybox"}])
+    assert names(compute(looked_into, seen(container("a", RUNNING)), WELL).start_ephemeral) == ["e"]
+    assert names(compute(looked_into, seen(), WELL).start_ephemeral) == ["e"]
+    for state in (RUNNING, EXITED):
+        assert compute(looked_into, seen(container("a", RUNNING), container("e", state)), WELL).start_ephemeral == []
+    assert compute(looked_into, Observed(), WELL).start_ephemeral == []
+    over = pod("a", policy="Never", ephemeralContainers=[{"name": "e", "image": "busybox"}])
+    assert compute(over, seen(container("a", EXITED)), WELL).start_ephemeral == []
+
+
 def test_init_containers_come_one_after_the_other() -> None:
     """The next init container starts when the one before succeeded; a failed one is repeated, or fails the Pod."""
     two = pod(init=("i", "j"))
@@ -167,6 +179,19 @@ def test_a_waiting_container_shows_its_reason_and_its_last_end() -> None:
     assert shown["state"] == {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
     assert shown["lastState"]["terminated"]["exitCode"] == 3
     assert (shown["restartCount"], shown["ready"], shown["started"]) == (4, False, False)
+
+
+def test_an_ephemeral_container_is_reported_apart() -> None:
+    """Its state stands in its own list; it makes nothing ready, and its end is no end of the Pod."""
+    looked_into = pod("a", ephemeralContainers=[{"name": "e", "image": "busybox"}])
+    shown = status(looked_into, seen(container("a", RUNNING), container("e", RUNNING)))
+    [ephemeral] = shown["ephemeralContainerStatuses"]
+    assert (ephemeral["name"], list(ephemeral["state"]), ephemeral["ready"]) == ("e", ["running"], False)
+    shown = status(looked_into, seen(container("a", RUNNING), container("e", EXITED, 1)))
+    [ephemeral] = shown["ephemeralContainerStatuses"]
+    assert ephemeral["state"]["terminated"]["exitCode"] == 1
+    assert shown["phase"] == "Running"
+    assert all(condition["status"] == "True" for condition in shown["conditions"])
 
 
 def test_conditions_say_what_is_missing() -> None:

@@ -83,10 +83,26 @@ async def test_the_node_says_who_it_is(node: Any, api: Any) -> None:
             kubelet_node_name{node="node-1"}                            =1
             kubelet_metrics_provider{provider="cadvisor"}               =1
             kubelet_mirror_pods                                         =0
+            kubelet_managed_ephemeral_containers                        =0
             """
         )
         for name in ("registration", "pre_kubelet", "pre_registration"):
             assert (node.telemetry.metrics.value(f"kubelet_node_startup_{name}_duration_seconds") or 0) >= 0
+
+
+async def test_an_ephemeral_container_is_counted(node: Any, api: Any) -> None:
+    """Its start and its end under its own type; how many there are is stated at housekeeping."""
+    debugger = {"name": "debugger", "image": "busybox:1.36", "command": ["true"]}
+    async with node.running():
+        moments = Moments(node.telemetry.metrics)
+        api.apply(pod("looked-into", "sleep 100", terminationGracePeriodSeconds=1, ephemeralContainers=[debugger]))
+        await moments.until_moved(
+            """
+            kubelet_started_containers_total{container_type="ephemeral_container"}     +1
+            kubelet_terminated_containers_total{container_type="ephemeral_container"}  +1
+            kubelet_managed_ephemeral_containers                                       =1
+            """
+        )
 
 
 async def test_a_failed_probe_restarts_the_container(node: Any, api: Any) -> None:
