@@ -75,7 +75,6 @@ from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.process import ComponentSpec, ConfigError, Context, server_ssl_context
 from kubeglass.logging.klog import Logger
 from kubeglass.telemetry import Telemetry
-from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.pages import Pages
 from kubeglass.telemetry.tracing.operations import OperationTracer
 
@@ -119,7 +118,7 @@ class ApiServer:
         self.bound = Bound(options.bind_address, options.secure_port)
         self.handler: Handler = _not_started
         self._pages = pages
-        backend = backend or backend_of(options, telemetry.metrics)
+        backend = backend or backend_of(options, telemetry)
         self._backend = MeasuredBackend(backend, telemetry.metrics, OperationTracer(telemetry.tracer, telemetry.log))
         self._done: set[str] = set()
         self._add_checks()
@@ -187,7 +186,8 @@ class ApiServer:
             )
 
         webhooks = WebhookClient(reads, telemetry.tracer)
-        calls = Webhooks(reader, webhooks.call, WebhookMetrics(telemetry.metrics))
+        spans = OperationTracer(telemetry.tracer, telemetry.log)
+        calls = Webhooks(reader, webhooks.call, WebhookMetrics(telemetry.metrics), spans)
         try:
             plugins = default_plugins(
                 reader,
@@ -232,7 +232,7 @@ class ApiServer:
         reader = Reader(reads, forms, tracer)
         writer = Writer(objects.store, reads, served, forms, recorder, tracer, written)
         watches = WatchHandler(
-            reads, forms, WatchMetrics(telemetry.metrics), telemetry.log, options.min_request_timeout
+            reads, forms, WatchMetrics(telemetry.metrics), telemetry.log, options.min_request_timeout, tracer
         )
         subresources = Subresources(objects.store, objects.reader, served, auth.sign)
         proxy = Proxy(reads, Kubelets(reads, _kubelet_tls(options)), PodLogMetrics(telemetry.metrics), tracer)
@@ -298,13 +298,14 @@ async def _not_started(request: Any) -> Any:
     raise ConnectionError("the server has not started")
 
 
-def backend_of(options: Options, registry: Registry) -> Backend:
+def backend_of(options: Options, telemetry: Telemetry) -> Backend:
     """The store the flags name."""
     if options.etcd_servers:
         from kubeglass.components.apiserver.storage.etcd import EtcdBackend, EtcdOptions  # loads protobuf
 
         files = (options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile)
-        return EtcdBackend(EtcdOptions(options.etcd_servers, *files), GrpcClientMetrics(registry))
+        tracer = telemetry.tracer.named("go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc")
+        return EtcdBackend(EtcdOptions(options.etcd_servers, *files), GrpcClientMetrics(telemetry.metrics), tracer)
     return SqliteBackend(options.storage_file) if options.storage_file else MemoryBackend()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -19,13 +20,15 @@ from kubeglass.components.machinery.loopback import host_port
 from kubeglass.telemetry.tracing.context import inject
 from kubeglass.telemetry.tracing.tracer import CLIENT, Tracer
 
+_SCOPE = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+
 
 class WebhookClient:
     """One HTTP session for all webhooks."""
 
     def __init__(self, reads: Reads, tracer: Tracer) -> None:
         self._reads = reads
-        self._tracer = tracer
+        self._tracer = tracer.named(_SCOPE)
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[str, ssl.SSLContext] = {}
 
@@ -39,7 +42,7 @@ class WebhookClient:
         url, name = await self._target(config)
         headers = {"Content-Type": "application/json", "Accept": "application/json, */*"}
         options: dict[str, Any] = {"server_hostname": name} if name else {}
-        with self._tracer.span("HTTP POST", kind=CLIENT, attributes={"url.full": url}) as span:
+        with self._tracer.span("HTTP POST", kind=CLIENT, attributes=_describe(url)) as span:
             inject(headers)
             try:
                 async with self._open().post(
@@ -51,6 +54,8 @@ class WebhookClient:
                     **options,
                 ) as response:
                     span.set("http.response.status_code", response.status)
+                    if response.status >= 400:
+                        span.error("")
                     return response.status, await response.read()
             except TimeoutError as error:
                 raise CallFailed(f'Post "{url}": context deadline exceeded') from error
@@ -87,3 +92,15 @@ class WebhookClient:
             except (ValueError, ssl.SSLError) as error:
                 raise CallFailed(f"unable to load root certificates: {error}") from error
         return context
+
+
+def _describe(url: str) -> dict[str, Any]:
+    """A call as otelhttp's transport shows it; a password in the URL is nobody's business."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 443
+    return {
+        "http.request.method": "POST",
+        "url.full": parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        "server.address": host,
+        "server.port": port,
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from kubeglass.components.controllers.podstate import is_finished, is_ready
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.events import ObjectReference
 from kubeglass.components.machinery.informer import Change
+from kubeglass.components.machinery.reconcile import failed, look_span
 from kubeglass.components.machinery.transport import Unreachable
 
 LEASE_NAMESPACE = "kube-node-lease"
@@ -261,16 +262,25 @@ class NodeLifecycleController:
             if name not in self._known:
                 self._known.add(name)
                 self._say(node, "RegisteredNode", f"Registered Node {name} in Controller")
-            try:
-                await self._judge(node)
-            except Conflict:
-                self._look_soon()
-            except (ApiError, Unreachable) as error:
-                self._telemetry.log.error(error, "Error updating node", node=name)
+            await self._try(node, self._judge(node), "Error updating node")
             zones[zone_of(node)].append(self._nodes.get(name) or node)
             self._metrics.node_collector_update_node_health_duration_seconds.observe(time.perf_counter() - began)
         await self._taint(zones)
         self._state_zones(zones)
+
+    async def _try(self, node: Node, work: Awaitable[object], complaint: str) -> bool:
+        """Do something about a node, as a span; whether it worked. What did not is tried again in a later pass."""
+        with look_span(self.name, NODE, node, self._telemetry) as span:
+            try:
+                await work
+            except Conflict:
+                self._look_soon()
+                return False
+            except (ApiError, Unreachable) as error:
+                self._telemetry.log.error(error, complaint, node=node.metadata.name)
+                failed(span, error)
+                return False
+        return True
 
     async def _judge(self, node: Node) -> None:
         """Is it silent, and what follows for its conditions and Pods."""
@@ -315,13 +325,7 @@ class NodeLifecycleController:
         patch = taint_patch(node, no_schedule_taints(node), wanted, now)
         if patch is None:
             return
-        try:
-            await self._writer.apply([patch])
-        except Conflict:
-            self._look_soon()
-            return
-        except (ApiError, Unreachable) as error:
-            self._telemetry.log.error(error, "Failed to taint node", node=node.metadata.name)
+        if not await self._try(node, self._writer.apply([patch]), "Failed to taint node"):
             return
         if evicting:
             self._metrics.node_collector_evictions_total.labels(zone).inc()

@@ -16,6 +16,7 @@ from kubeglass.components.controllers.context import ControllerContext
 from kubeglass.components.controllers.metrics import PodGcMetrics
 from kubeglass.components.controllers.podstate import is_finished
 from kubeglass.components.machinery import clock
+from kubeglass.components.machinery.reconcile import look_span
 from kubeglass.components.machinery.transport import Unreachable
 
 PERIOD_SECONDS = 20.0
@@ -73,7 +74,8 @@ class PodGarbageCollector:
 
     def __init__(self, context: ControllerContext) -> None:
         self._writer = context.writer
-        self._log = context.telemetry.named(self.name).log
+        self._telemetry = context.telemetry.named(self.name)
+        self._log = self._telemetry.log
         self._metrics = PodGcMetrics(context.telemetry.metrics)
         self._threshold = int(context.options["terminated_pod_threshold"])
         self._pods = context.informers.of(POD, Pod)
@@ -96,7 +98,9 @@ class PodGarbageCollector:
             labels = (pod.metadata.namespace, reason)
             self._metrics.pod_gc_collector_force_delete_pods_total.labels(*labels).inc()
             try:
-                await self._writer.apply(removal(reason, pod, now))
+                with look_span(self.name, POD, pod, self._telemetry) as span:
+                    span.set("podgc.reason", reason)
+                    await self._writer.apply(removal(reason, pod, now))
             except (ApiError, Unreachable) as error:
                 self._metrics.pod_gc_collector_force_delete_pod_errors_total.labels(*labels).inc()
                 self._log.error(error, "Failed to delete pod", pod=pod.key)

@@ -15,10 +15,11 @@ from typing import Protocol
 from kubeglass.components.api.errors import ApiError, Conflict
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.semantics import about
+from kubeglass.components.machinery.informer import View
 from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.components.machinery.workqueue import ShutDown, WorkQueue
 from kubeglass.telemetry import Telemetry
-from kubeglass.telemetry.tracing.causality import Trigger, merged
+from kubeglass.telemetry.tracing.causality import Trigger, cause_of, merged
 from kubeglass.telemetry.tracing.tracer import Span
 
 
@@ -101,6 +102,22 @@ def _span(
     )
 
 
+def look_span(controller: str, kind: Kind, view: View, telemetry: Telemetry) -> Span:
+    """The span of a controller without a queue, which looks at all objects now and then, around what it does about one.
+
+    No single change asked for it, so it is a trace of its own, linked to the object's; doing nothing leaves none.
+    """
+    meta = view.metadata
+    cause = cause_of(meta, telemetry.tracer.annotation)
+    return telemetry.tracer.span(
+        f"reconcile {controller.removesuffix('-controller')}",
+        attributes={"controller": controller, **about(kind, meta.namespace, meta.name, getattr(meta, "uid", ""))},
+        tentative=True,
+        parent=None,
+        links=(cause,) if cause is not None else (),
+    )
+
+
 async def _attempt(
     reconciler: Reconciler, queue: WorkQueue[str], key: str, telemetry: Telemetry, span: Span
 ) -> Callable[[], None] | None:
@@ -113,11 +130,11 @@ async def _attempt(
         span.event("conflict", reason=str(error))
     except (ApiError, Unreachable) as error:
         telemetry.log.error(error, "Reconciler error", controller=reconciler.name, key=key)
-        _failed(span, error)
+        failed(span, error)
     except Exception as error:
         # One broken object must not end the controller; the traceback goes with the record.
         telemetry.log.error(error, "Observed a panic", controller=reconciler.name, key=key)
-        _failed(span, error)
+        failed(span, error)
     else:
         queue.forget(key)
         seconds = result.requeue_after_seconds
@@ -125,6 +142,7 @@ async def _attempt(
     return partial(queue.add_rate_limited, key)
 
 
-def _failed(span: Span, error: Exception) -> None:
+def failed(span: Span, error: Exception) -> None:
+    """Say on the span of a reconcile why it will be tried again."""
     span.record_exception(error)
     span.error(str(error))

@@ -103,7 +103,7 @@ class Cycle:
             diagnosis.plugins.update(state.narrowed_by)
         else:
             nodes = list(self._snapshot.nodes.values())
-        with self._framework.instruments.point("Filter") as verdict:
+        with self._framework.instruments.point("Filter", pod) as verdict:
             found, evaluated, failed = self._scan(state, pod, nodes, diagnosis)
             verdict(Code.ERROR if failed else Code.SUCCESS if found else Code.UNSCHEDULABLE)
         return found, evaluated, failed

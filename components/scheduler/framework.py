@@ -250,8 +250,8 @@ class Diagnosis:
 class Instruments(Protocol):
     """How the framework reports what it runs; the scheduler hands in one that measures and traces."""
 
-    def point(self, extension_point: str) -> AbstractContextManager[Callable[[Code], None]]:
-        """Around all plugins of one extension point; the verdict is handed to what it yields."""
+    def point(self, extension_point: str, pod: PodInfo) -> AbstractContextManager[Callable[[Code], None]]:
+        """Around all plugins of one extension point for a Pod; the verdict is handed to what it yields."""
 
     def plugin(self, plugin: str, extension_point: str) -> AbstractContextManager[Callable[[Code], None]]:
         """Around one plugin call."""
@@ -319,7 +319,7 @@ class Framework:
     ) -> tuple[frozenset[str] | None, Status]:
         """The nodes still worth a look (None: all), or the first refusal."""
         nodes: frozenset[str] | None = None
-        with self.instruments.point("PreFilter") as verdict:
+        with self.instruments.point("PreFilter", pod) as verdict:
             for plugin in self._pre_filter:
                 with self.instruments.plugin(plugin.name, "PreFilter") as plugin_verdict:
                     allowed, status = plugin.pre_filter(state, pod, snapshot)
@@ -369,7 +369,7 @@ class Framework:
     ) -> tuple[Nomination | None, Status]:
         """Let the plugins make room; the first that succeeds wins, else all their reasons together."""
         refused: list[Status] = []
-        with self.instruments.point("PostFilter") as verdict:
+        with self.instruments.point("PostFilter", pod) as verdict:
             for plugin in self._post_filter:
                 with self.instruments.plugin(plugin.name, "PostFilter") as plugin_verdict:
                     nomination, status = plugin.post_filter(self, state, pod, diagnosis)
@@ -388,7 +388,7 @@ class Framework:
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], snapshot: Snapshot
     ) -> list[ScoredNode]:
         """Every feasible node's total, in the order of `nodes`. Raises PluginFailed."""
-        with self.instruments.point("PreScore") as verdict:
+        with self.instruments.point("PreScore", pod) as verdict:
             for plugin in self._pre_score:
                 with self.instruments.plugin(plugin.name, "PreScore") as plugin_verdict:
                     status = plugin.pre_score(state, pod, nodes, snapshot)
@@ -403,7 +403,7 @@ class Framework:
             verdict(Code.SUCCESS)
         by_plugin: dict[str, tuple[int, Mapping[str, int]]] = {}
         totals = dict.fromkeys((node.name for node in nodes), 0)
-        with self.instruments.point("Score") as verdict:
+        with self.instruments.point("Score", pod) as verdict:
             for plugin, weight in self._score:
                 if plugin.name in state.skip_score:
                     continue
@@ -423,7 +423,7 @@ class Framework:
 
     def run_reserve(self, state: CycleState, pod: PodInfo, node_name: str) -> Status:
         """Reserve with every plugin; the first failure undoes all."""
-        with self.instruments.point("Reserve") as verdict:
+        with self.instruments.point("Reserve", pod) as verdict:
             for plugin in self._reserve:
                 status: Status = plugin.reserve(state, pod, node_name)
                 if not status.ok:
@@ -442,7 +442,7 @@ class Framework:
         """SUCCESS, a refusal, or WAIT with the longest wait asked for."""
         wait_seconds = 0.0
         waiting = SUCCESS
-        with self.instruments.point("Permit") as verdict:
+        with self.instruments.point("Permit", pod) as verdict:
             for plugin in self._permit:
                 status, seconds = plugin.permit(state, pod, node_name)
                 if status.code is Code.WAIT:
@@ -455,7 +455,7 @@ class Framework:
 
     async def run_pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> Status:
         """The first failure, or SUCCESS."""
-        with self.instruments.point("PreBind") as verdict:
+        with self.instruments.point("PreBind", pod) as verdict:
             for plugin in self._pre_bind:
                 status: Status = await plugin.pre_bind(state, pod, node_name)
                 if not status.ok:
@@ -466,7 +466,7 @@ class Framework:
 
     async def run_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> Status:
         """The first bind plugin that does not SKIP decides."""
-        with self.instruments.point("Bind") as verdict:
+        with self.instruments.point("Bind", pod) as verdict:
             for plugin in self._bind:
                 status: Status = await plugin.bind(state, pod, node_name)
                 if status.code is not Code.SKIP:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
+from kubeglass.components.api.kinds import POD
+from kubeglass.components.api.semantics import about
 from kubeglass.components.scheduler.framework import Code
 from kubeglass.components.scheduler.hints import Hint, Occurrence, hint_of
 from kubeglass.components.scheduler.metrics import (
@@ -45,10 +47,11 @@ class Measured:
         self._timing_plugins = self._choice.random() < _PLUGIN_SAMPLING
 
     @contextmanager
-    def point(self, extension_point: str) -> Iterator[Callable[[Code], None]]:
+    def point(self, extension_point: str, pod: PodInfo) -> Iterator[Callable[[Code], None]]:
         outcome = [Code.SUCCESS]
         started = time.perf_counter()
-        with self._tracer.span(extension_point) as span:
+        described = about(POD, pod.namespace, pod.name, pod.uid) if self._tracer.enabled else None
+        with self._tracer.span(extension_point, attributes=described) as span:
             try:
                 yield lambda code: outcome.__setitem__(0, code)
             finally:

@@ -75,7 +75,7 @@ def _pod(index: int) -> dict[str, Any]:
 
 class _Silent:
     @contextmanager
-    def point(self, extension_point: str) -> Iterator[Callable[[Code], None]]:
+    def point(self, extension_point: str, pod: PodInfo) -> Iterator[Callable[[Code], None]]:
         yield lambda code: None
 
     @contextmanager

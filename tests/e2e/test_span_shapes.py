@@ -62,6 +62,8 @@ def seen(one_node: Cluster) -> list[Seen]:
     one_node.curl(maps, *header, "-X", "POST", "-d", '{"metadata": {"name": "shape"}}')
     stored = json.loads(one_node.curl(f"{maps}/shape", *header))
     one_node.curl(maps, *header)
+    watch = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    one_node.curl(f"{maps}?{watch}&timeoutSeconds=1", *header)
     one_node.curl(f"{maps}/shape", *header, "-X", "PUT", "-d", json.dumps({**stored, "data": {"a": "b"}}))
     merge = ("-H", f"traceparent: {format_traceparent(caller)}", "-H", "Content-Type: application/merge-patch+json")
     one_node.curl(f"{maps}/shape", *merge, "-X", "PATCH", "-d", '{"data": {"c": "d"}}')

@@ -14,7 +14,7 @@ import binascii
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -34,6 +34,7 @@ from kubeglass.components.api.patch import PatchError, apply_json_patch
 from kubeglass.components.apiserver.admission.chain import Attributes, Operation, Plugin
 from kubeglass.components.apiserver.admission.metrics import WebhookMetrics
 from kubeglass.components.apiserver.admission.reader import Reader
+from kubeglass.telemetry.tracing.tracer import Tracer
 
 Webhook = MutatingWebhook | ValidatingWebhook
 Json = dict[str, Any]
@@ -62,12 +63,21 @@ class Review(Object):
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """A webhook, and the name of the configuration that it stands in."""
+
+    configuration: str
+    hook: Webhook
+
+
+@dataclass(frozen=True, slots=True)
 class Webhooks:
     """Both webhook plugins."""
 
     reader: Reader
     call: Call
     metrics: WebhookMetrics | None = None
+    tracer: Tracer = field(default_factory=Tracer)
 
     def mutating(self) -> Plugin:
         return Plugin("MutatingAdmissionWebhook", _OPERATIONS, admit=self._mutate)
@@ -79,50 +89,47 @@ class Webhooks:
         if attributes.kind in _NEVER_ASKED:
             return
         found = await self.reader.list(kinds.MUTATING_WEBHOOK_CONFIGURATION)
-        configurations = [decode(MutatingWebhookConfiguration, item) for item in found]
-        hooks = [hook for item in _sorted(configurations) for hook in item.webhooks]
-        asked = await self._matching(hooks, attributes)
+        asked = await self._matching(_registered(MutatingWebhookConfiguration, found), attributes)
         seen = []
-        for hook in asked:
-            await self._ask(hook, attributes, "admit")
-            seen.append((hook, attributes.obj))
-        for hook, after in seen:
+        for registered in asked:
+            await self._ask(registered, attributes, "admit")
+            seen.append((registered, attributes.obj))
+        for registered, after in seen:
+            hook = registered.hook
             if isinstance(hook, MutatingWebhook) and hook.reinvocation_policy == "IfNeeded" and after != attributes.obj:
-                await self._ask(hook, attributes, "admit")
+                await self._ask(registered, attributes, "admit")
 
     async def _validate(self, attributes: Attributes) -> None:
         if attributes.kind in _NEVER_ASKED:
             return
         found = await self.reader.list(kinds.VALIDATING_WEBHOOK_CONFIGURATION)
-        configurations = [decode(ValidatingWebhookConfiguration, item) for item in found]
-        hooks = [hook for item in _sorted(configurations) for hook in item.webhooks]
-        asked = await self._matching(hooks, attributes)
+        asked = await self._matching(_registered(ValidatingWebhookConfiguration, found), attributes)
         if not asked:
             return
         async with asyncio.TaskGroup() as group:
-            verdicts = [group.create_task(self._verdict(hook, attributes)) for hook in asked]
+            verdicts = [group.create_task(self._verdict(registered, attributes)) for registered in asked]
         for verdict in verdicts:
             refusal = verdict.result()
             if refusal is not None:
                 raise refusal
 
-    async def _verdict(self, hook: Webhook, attributes: Attributes) -> ApiError | None:
+    async def _verdict(self, registered: Registered, attributes: Attributes) -> ApiError | None:
         try:
-            await self._ask(hook, attributes, "validating")
+            await self._ask(registered, attributes, "validating")
         except ApiError as error:
             return error
         return None
 
-    async def _matching(self, hooks: Iterable[Webhook], attributes: Attributes) -> list[Webhook]:
-        matching = [hook for hook in hooks if any(rule_matches(rule, attributes) for rule in hook.rules)]
+    async def _matching(self, registered: Iterable[Registered], attributes: Attributes) -> list[Registered]:
+        matching = [each for each in registered if any(rule_matches(rule, attributes) for rule in each.hook.rules)]
         if not matching:
             return []
         namespace_labels = await self._namespace_labels(attributes)
         return [
-            hook
-            for hook in matching
-            if _selects(hook.namespace_selector, namespace_labels)
-            and any(_selects(hook.object_selector, labels) for labels in _object_labels(attributes))
+            each
+            for each in matching
+            if _selects(each.hook.namespace_selector, namespace_labels)
+            and any(_selects(each.hook.object_selector, labels) for labels in _object_labels(attributes))
         ]
 
     async def _namespace_labels(self, attributes: Attributes) -> Mapping[str, str] | None:
@@ -134,19 +141,18 @@ class Webhooks:
         namespace = await self.reader.get(kinds.NAMESPACE, "", attributes.namespace)
         return ((namespace or {}).get("metadata") or {}).get("labels") or {}
 
-    async def _ask(self, hook: Webhook, attributes: Attributes, phase: str) -> None:
+    async def _ask(self, registered: Registered, attributes: Attributes, phase: str) -> None:
+        hook = registered.hook
         if attributes.dry_run and hook.side_effects not in _DRY_RUN_SAFE:
             raise BadRequest(f'admission webhook "{hook.name}" does not support dry run')
         started = time.perf_counter()
         code, rejected = 0, True
         try:
-            code, review = await self._answer(hook, attributes)
+            code, review = await self._call(registered, attributes, phase)
             rejected = not review.allowed
             attributes.warnings.extend(review.warnings)
             if rejected:
                 raise denied(hook.name, review.status or {})
-            if review.patch and phase == "admit":
-                attributes.obj = _patched(hook.name, review, attributes.obj)
         except CallFailed as error:
             self._count_failure(hook, phase, attributes.operation)
             if hook.failure_policy != "Ignore":
@@ -157,8 +163,27 @@ class Webhooks:
         finally:
             self._observe(hook, phase, attributes.operation, code, rejected, time.perf_counter() - started)
 
-    async def _answer(self, hook: Webhook, attributes: Attributes) -> tuple[int, Review]:
-        request = review_request(attributes)
+    async def _call(self, registered: Registered, attributes: Attributes, phase: str) -> tuple[int, Review]:
+        """Ask one webhook, and take over what it changed: one span, with upstream's attributes and events."""
+        hook, request = registered.hook, review_request(attributes)
+        described = {
+            "configuration": registered.configuration,
+            "webhook": hook.name,
+            "resource": _resource_text(attributes),
+            "subresource": attributes.subresource,
+            "operation": attributes.operation,
+            "UID": request["uid"],
+        }
+        name = "Call mutating webhook" if phase == "admit" else "Call validating webhook"
+        with self.tracer.span(name, attributes=described) as span:
+            code, review = await self._answer(hook, request)
+            span.event("Request completed")
+            if review.allowed and review.patch and phase == "admit":
+                attributes.obj = _patched(hook.name, review, attributes.obj)
+                span.event("Patch applied")
+        return code, review
+
+    async def _answer(self, hook: Webhook, request: Json) -> tuple[int, Review]:
         body = msgspec.json.encode({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
         code, answer = await self.call(hook.client_config, body, float(hook.timeout_seconds or 10))
         if code != 200:
@@ -222,8 +247,15 @@ def _object_labels(attributes: Attributes) -> list[Mapping[str, str]]:
     return [((obj.get("metadata") or {}).get("labels") or {}) for obj in found] or [{}]
 
 
-def _sorted(configurations: Iterable[Any]) -> list[Any]:
-    return sorted(configurations, key=lambda item: item.metadata.name)
+def _registered(view: type[Any], found: Iterable[Json]) -> list[Registered]:
+    configurations = sorted((decode(view, item) for item in found), key=lambda item: item.metadata.name)
+    return [Registered(each.metadata.name, hook) for each in configurations for hook in each.webhooks]
+
+
+def _resource_text(attributes: Attributes) -> str:
+    """As Go prints a GroupVersionResource: `apps/v1, Resource=deployments`."""
+    kind = attributes.kind
+    return f"{kind.group}/{kind.version}, Resource={kind.plural}"
 
 
 def review_request(attributes: Attributes) -> Json:

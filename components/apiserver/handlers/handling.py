@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from kubeglass.components.api.errors import ApiError
+from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver.measure import reported_verb
 from kubeglass.components.apiserver.negotiation import Media
 from kubeglass.components.apiserver.wire import Request
@@ -45,12 +46,12 @@ def handling(tracer: Tracer, name: str, request: Request) -> _Handling:
     return _Handling(tracer.span(name, shared=(about, request.identity, _about_object(info.name, request.path))))
 
 
-def serializing(tracer: Tracer, request: Request, media: Media) -> Span:
+def serializing(tracer: Tracer, request: Request, media: Media, name: str = "SerializeObject") -> Span:
     """The span of turning the answer into bytes."""
     if not tracer.enabled:
-        return tracer.span("SerializeObject")
+        return tracer.span(name)
     about = _about_encoder(request.method, media.content_type, media.yaml)
-    return tracer.span("SerializeObject", shared=(about, request.identity, _about_url(request.path)))
+    return tracer.span(name, shared=(about, request.identity, _about_url(request.path)))
 
 
 @lru_cache(maxsize=1024)
@@ -94,3 +95,9 @@ def _about_encoder(method: str, media_type: str, yaml: bool) -> Fixed:
 
 def _cut(agent: str) -> str:
     return agent if len(agent) <= _AGENT_LIMIT else agent[:_AGENT_LIMIT] + "...TRUNCATED"
+
+
+@lru_cache(maxsize=256)
+def about_type(kind: Kind) -> Fixed:
+    """The `type` of the watch cache's spans: upstream's group and resource, `deployments.apps`."""
+    return Fixed({"type": f"{kind.plural}.{kind.group}" if kind.group else kind.plural})

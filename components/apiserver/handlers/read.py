@@ -13,7 +13,7 @@ from kubeglass.components.api import errors
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver import negotiation, views
 from kubeglass.components.apiserver.handlers import options
-from kubeglass.components.apiserver.handlers.handling import handling, serializing
+from kubeglass.components.apiserver.handlers.handling import about_type, handling, serializing
 from kubeglass.components.apiserver.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Media
 from kubeglass.components.apiserver.requestinfo import truthy
 from kubeglass.components.apiserver.storage.reads import Reads
@@ -71,8 +71,7 @@ class Reader:
         wanted = options.wanted(request, kind, self._forms.selectable(kind))
         with handling(self._tracer, "List", request) as span:
             span.event("About to List from storage")
-            about = _about_list(kind.plural)
-            with self._tracer.span("cacher.GetList", shared=(request.identity, about)) as cacher:
+            with self._tracer.span("cacher.GetList", shared=(request.identity, about_type(kind))) as cacher:
                 result = await self._reads.list(wanted, options.list_options(request))
                 count = len(result.listing.records)
                 cacher.event("Listed items from cache", count=count)
@@ -89,11 +88,6 @@ class Reader:
 @lru_cache(maxsize=2048)
 def _about_get(key: str, version: str) -> Fixed:
     return Fixed({"key": key, "resource-version": version})
-
-
-@lru_cache(maxsize=256)
-def _about_list(plural: str) -> Fixed:
-    return Fixed({"type": plural})
 
 
 async def _stepwise(steps: Steps[bytes], request: Request) -> bytes:

@@ -20,10 +20,11 @@ from kubeglass.components.api.kinds import Kind
 from kubeglass.components.apiserver import negotiation
 from kubeglass.components.apiserver.flowcontrol.watchinit import initialised
 from kubeglass.components.apiserver.handlers import options
+from kubeglass.components.apiserver.handlers.handling import about_type, handling, serializing
 from kubeglass.components.apiserver.handlers.options import WatchOptions
 from kubeglass.components.apiserver.handlers.read import Forms
 from kubeglass.components.apiserver.metrics import WatchMetrics
-from kubeglass.components.apiserver.negotiation import PARTIAL, TABLE
+from kubeglass.components.apiserver.negotiation import PARTIAL, TABLE, Media
 from kubeglass.components.apiserver.storage.reads import Reads, parse_revision
 from kubeglass.components.apiserver.storage.records import Change, Filter, Record, framed
 from kubeglass.components.apiserver.storage.watchcache import Watcher
@@ -31,6 +32,7 @@ from kubeglass.components.apiserver.views import View
 from kubeglass.components.apiserver.wire import Request, Response, Stream
 from kubeglass.logging.klog import Logger
 from kubeglass.logging.values import Duration
+from kubeglass.telemetry.tracing.tracer import Tracer
 
 _SHAPES = frozenset({TABLE, PARTIAL})
 _BOOKMARK_SECONDS = 60.0
@@ -39,6 +41,8 @@ _LAST_BOOKMARK_SECONDS = 2.0
 _WRITE_SECONDS = 60.0
 """How long after its timeout a stream may still hang in a write before it is cut."""
 _INITIAL_BATCH = 500
+_UNTRACED = Tracer()
+"""Only a WATCH that begins with a list has spans of its own, as upstream: that part has an end."""
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -63,13 +67,20 @@ class WatchHandler:
     """The watch verb of every resource."""
 
     def __init__(
-        self, reads: Reads, forms: Forms, metrics: WatchMetrics, log: Logger, min_timeout_seconds: float = 1800.0
+        self,
+        reads: Reads,
+        forms: Forms,
+        metrics: WatchMetrics,
+        log: Logger,
+        min_timeout_seconds: float = 1800.0,
+        tracer: Tracer = Tracer(),
     ) -> None:
         self._reads = reads
         self._forms = forms
         self._metrics = metrics
         self._log = log
         self._min_timeout = min_timeout_seconds
+        self._tracer = tracer
         self._loop = asyncio.get_running_loop()
 
     async def watch(self, request: Request, kind: Kind) -> Response:
@@ -79,27 +90,41 @@ class WatchHandler:
         timeout = asked.timeout_seconds or self._min_timeout * (1 + random.random())
         self._say(request, asked, timeout)
         revision = parse_revision(asked.resource_version, kind)
+        tracer = self._tracer if asked.initial_events else _UNTRACED
+        cache, watcher = self._reads.caches.of(kind), None
+        try:
+            with handling(tracer, "WatchList", request):
+                await self._freshen(kind, asked, revision)
+                session = await self._open(request, kind, media, asked, timeout)
+                try:
+                    with tracer.span("cacher.Watch", shared=(about_type(kind), request.identity)):
+                        initial, watcher = self._begin(wanted, asked, revision)
+                except ApiError as error:
+                    await self._write(session, framed("ERROR", msgspec.json.encode(error.status())))
+                    return Response(sent=True, size=session.sent)
+                with serializing(tracer, request, media, "WatchServer.HandleHTTP") as span:
+                    span.event("About to start writing response")
+                    await self._send_initial(request, session, kind, initial, ended=bool(asked.initial_events))
+                    span.event("Writing initial events done")
+            initialised()
+            await self._follow(session, watcher, kind)
+        finally:
+            if watcher is not None:
+                cache.leave(watcher)
+        return Response(sent=True, size=session.sent)
+
+    async def _freshen(self, kind: Kind, asked: WatchOptions, revision: int | None) -> None:
+        """Initial events are as new as a LIST would be."""
         if asked.initial_events and revision is None:
             await self._reads.current(kind)
         elif asked.initial_events and revision:
             await self._reads.wait_until(kind, revision)
+
+    async def _open(self, request: Request, kind: Kind, media: Media, asked: WatchOptions, seconds: float) -> _Session:
         stream = await request.stream(200, {"Content-Type": f"{negotiation.JSON};stream=watch"})
         now = self._loop.time()
         view = self._forms.view(request, kind, media)
-        session = _Session(stream, view, asked.bookmarks, now + timeout, _next_bookmark(now, now + timeout))
-        cache = self._reads.caches.of(kind)
-        try:
-            initial, watcher = self._begin(wanted, asked, revision)
-        except ApiError as error:
-            await self._write(session, framed("ERROR", msgspec.json.encode(error.status())))
-            return Response(sent=True, size=session.sent)
-        try:
-            await self._send_initial(request, session, kind, initial, ended=bool(asked.initial_events))
-            initialised()
-            await self._follow(session, watcher, kind)
-        finally:
-            cache.leave(watcher)
-        return Response(sent=True, size=session.sent)
+        return _Session(stream, view, asked.bookmarks, now + seconds, _next_bookmark(now, now + seconds))
 
     def _begin(self, wanted: Filter, asked: WatchOptions, revision: int | None) -> tuple[Sequence[Record], Watcher]:
         """The initial records and a watcher that continues exactly behind them (no await between the two)."""

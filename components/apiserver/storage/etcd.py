@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ from kubeglass.components.apiserver.storage.backend import (
 from kubeglass.components.apiserver.storage.metrics import GrpcClientMetrics
 from kubeglass.telemetry.metrics.instruments import CounterChild
 from kubeglass.telemetry.metrics.registry import Registry
+from kubeglass.telemetry.tracing.tracer import CLIENT, Fixed, Tracer
 
 T = TypeVar("T")
 _PAGE = 1000
@@ -92,6 +94,7 @@ class EtcdBackend:
 
     options: EtcdOptions
     metrics: GrpcClientMetrics = field(default_factory=lambda: GrpcClientMetrics(Registry()))
+    tracer: Tracer = field(default_factory=Tracer)
     name: str = "etcd3"
     _channel: grpc.aio.Channel | None = None
     _leases: dict[int, _Lease] = field(default_factory=dict)
@@ -194,11 +197,27 @@ class EtcdBackend:
             response_deserializer=response.FromString,  # type: ignore[attr-defined]
         )
         try:
-            with _counted(self.metrics, "unary", method):
+            with self._span(method), _counted(self.metrics, "unary", method):
                 answer: T = await call(request, timeout=self.options.timeout_seconds)
             return answer
         except grpc.aio.AioRpcError as error:
             raise _translated(error, wanted) from error
+
+    @contextmanager
+    def _span(self, method: str) -> Iterator[None]:
+        """One RPC as otelgrpc shows it. What etcd refuses is no exception of ours."""
+        failure: grpc.aio.AioRpcError | None = None
+        span = self.tracer.span(f"etcdserverpb.{method}", kind=CLIENT, shared=(_about_rpc(self.options, method),))
+        with span:
+            try:
+                yield
+                span.set("rpc.response.status_code", "OK")
+            except grpc.aio.AioRpcError as error:
+                span.set("rpc.response.status_code", error.code().name)
+                span.error(error.details() or "")
+                failure = error
+        if failure is not None:
+            raise failure
 
     async def _put(self, key: str, value: bytes, ttl_seconds: int) -> pb.PutRequest:
         lease = await self._lease(ttl_seconds) if ttl_seconds else 0
@@ -238,6 +257,8 @@ class EtcdBackend:
         )
         stream: Any = open_stream()
         following = _Following(stream, position)
+        about = _about_rpc(self.options, "Watch/Watch")
+        span = self.tracer.start("etcdserverpb.Watch/Watch", kind=CLIENT, parent=None, shared=(about,))
         try:
             with _counted(self.metrics, "bidi_stream", "Watch/Watch") as (sent, received):
                 await stream.write(pb.WatchRequest(create_request=wanted))
@@ -259,6 +280,7 @@ class EtcdBackend:
         finally:
             self._following.discard(following)
             stream.cancel()
+            span.end()
         raise StoreUnavailable("etcd ended the watch stream")
 
     def _cancelled(self, response: pb.WatchResponse, position: int) -> StorageError:
@@ -287,6 +309,22 @@ def _open_channel(options: EtcdOptions) -> grpc.aio.Channel:
         *(_content(file) for file in (options.ca_file, options.key_file, options.cert_file))
     )
     return grpc.aio.secure_channel(target, credentials, settings)
+
+
+@cache
+def _about_rpc(options: EtcdOptions, method: str) -> Fixed:
+    """What all calls of a method say: otelgrpc's attributes. The address is the first server's, as the flag has it."""
+    service, _, name = method.partition("/")
+    address = urlsplit(options.servers[0])
+    return Fixed(
+        {
+            "rpc.system": "grpc",
+            "rpc.service": f"etcdserverpb.{service}",
+            "rpc.method": name,
+            "server.address": address.hostname or "",
+            "server.port": address.port or 2379,
+        }
+    )
 
 
 def _content(file: str) -> bytes | None:

@@ -7,9 +7,11 @@ store that really answered (`Create sqlite`, `Get etcd3`).
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
+from kubeglass.components.api.kinds import KINDS
 from kubeglass.components.apiserver.storage.backend import (
     PREFIX,
     Backend,
@@ -21,7 +23,9 @@ from kubeglass.components.apiserver.storage.backend import (
 )
 from kubeglass.components.apiserver.storage.metrics import ListMetrics, StorageMetrics
 from kubeglass.telemetry.metrics.registry import Registry
-from kubeglass.telemetry.tracing.tracer import Tracer
+from kubeglass.telemetry.tracing.tracer import Fixed, Tracer, current_span
+
+_WITH_OBJECT = ("Create", "GuaranteedUpdate")
 
 
 class MeasuredBackend:
@@ -100,8 +104,8 @@ class MeasuredBackend:
         refused: Exception | None = None
         try:
             if span_name and self._tracer.enabled:
-                attributes = {"key": key, "group": group, "resource": resource}
-                with self._tracer.span(f"{span_name} {self.name}", attributes=attributes) as span:
+                shared = (*_request(), _about(group, resource, typed=span_name in _WITH_OBJECT))
+                with self._tracer.span(f"{span_name} {self.name}", attributes={"key": key}, shared=shared) as span:
                     try:
                         yield
                     except (KeyExists, RevisionConflict) as error:
@@ -120,6 +124,24 @@ class MeasuredBackend:
             metrics.etcd_requests_total.labels(operation, group, resource).inc()
             seconds = time.perf_counter() - started
             metrics.etcd_request_duration_seconds.labels(operation, group, resource).observe(seconds)
+
+
+def _request() -> tuple[Fixed, ...]:
+    """What the span of the request's handler says of the request: its audit-id."""
+    shared: Sequence[Fixed] = getattr(current_span(), "shared", ())
+    return tuple(part for part in shared if "audit-id" in part)
+
+
+@cache
+def _about(group: str, resource: str, *, typed: bool) -> Fixed:
+    """A resource, with the Go type that upstream's spans name where they encode or decode an object."""
+    return Fixed({"group": group, "resource": resource, **({"type": go_type(group, resource)} if typed else {})})
+
+
+def go_type(group: str, resource: str) -> str:
+    """Upstream's internal type: `*core.Pod`, `*apps.Deployment`; custom resources are `*unstructured.Unstructured`."""
+    kind = next((each.kind for each in KINDS if (each.stored_group, each.plural) == (group, resource)), "")
+    return f"*{group.partition('.')[0] or 'core'}.{kind}" if kind else "*unstructured.Unstructured"
 
 
 def resource_of(key: str) -> tuple[str, str]:

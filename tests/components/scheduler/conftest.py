@@ -22,7 +22,7 @@ class Silent:
     """Instruments that measure nothing."""
 
     @contextmanager
-    def point(self, extension_point: str) -> Iterator[Callable[[Code], None]]:
+    def point(self, extension_point: str, pod: PodInfo) -> Iterator[Callable[[Code], None]]:
         yield lambda code: None
 
     @contextmanager
