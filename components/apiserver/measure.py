@@ -42,7 +42,7 @@ def reported_verb(request: Request) -> str:
         return "CONNECT"
     method = request.method
     if method in ("GET", "HEAD"):
-        if info.verb == "watch" or truthy(request.query, "watch"):
+        if info.verb == "watch" or (request.query_string and truthy(request.query, "watch")):
             return "WATCH"
         return "LIST" if info.scope not in ("resource", "") else "GET"
     if method == "PATCH" and request.headers.get("Content-Type", "").startswith(_APPLY):

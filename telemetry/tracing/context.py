@@ -41,12 +41,12 @@ class SpanContext(msgspec.Struct, frozen=True, gc=False):
     @property
     def trace_hex(self) -> str:
         """32 lower-case hexadecimal digits."""
-        return f"{self.trace_id:032x}"
+        return self.trace_id.to_bytes(16).hex()
 
     @property
     def span_hex(self) -> str:
         """16 lower-case hexadecimal digits."""
-        return f"{self.span_id:016x}"
+        return self.span_id.to_bytes(8).hex()
 
     @property
     def valid(self) -> bool:
@@ -83,7 +83,7 @@ def parse_traceparent(value: str) -> SpanContext | None:
 
 def format_traceparent(context: SpanContext) -> str:
     """Write `context` as a version 00 `traceparent`."""
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.sampled:02x}"
+    return f"00-{context.trace_hex}-{context.span_hex}-{'01' if context.sampled else '00'}"
 
 
 def inject(headers: MutableMapping[str, str], context: SpanContext | None = None) -> None:
@@ -100,7 +100,8 @@ def inject(headers: MutableMapping[str, str], context: SpanContext | None = None
 
 def extract(headers: Mapping[str, str]) -> SpanContext | None:
     """The caller's context from the headers of an incoming call (any capitalisation of the names)."""
-    parent = parse_traceparent(_header(headers, TRACEPARENT))
+    value = _header(headers, TRACEPARENT)
+    parent = parse_traceparent(value) if value else None
     if parent is None:
         return None
     state, baggage = _header(headers, TRACESTATE), _header(headers, BAGGAGE)

@@ -60,11 +60,11 @@ class Encoder:
     def span(self, item: RecordedSpan) -> bytes:
         """One encoded Span."""
         context, parent = item.context, item.parent
-        trace, own = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
+        trace, own = context.trace_id.to_bytes(16), context.span_id.to_bytes(8)
         if parent is None:
             ids = _root(trace, _SPAN_ID, own, _STARTED, item.start_ns, _ENDED, item.end_ns)
         else:
-            above = parent.span_id.to_bytes(8, "big")
+            above = parent.span_id.to_bytes(8)
             ids = _child(trace, _SPAN_ID, own, _PARENT_ID, above, _STARTED, item.start_ns, _ENDED, item.end_ns)
         out = [_head(item.name, item.kind, parent is not None and parent.remote), ids]
         for fixed in item.shared:
@@ -151,7 +151,7 @@ class Encoder:
 
 
 def _ids(context: SpanContext) -> bytes:
-    return b"\x0a\x10" + context.trace_id.to_bytes(16, "big") + b"\x12\x08" + context.span_id.to_bytes(8, "big")
+    return b"\x0a\x10" + context.trace_id.to_bytes(16) + b"\x12\x08" + context.span_id.to_bytes(8)
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,15 @@ async def test_headers_name_the_span_and_the_audit_record(traced: Traced) -> Non
     answer = await traced("GET", DEPLOYMENTS, Audit_Id="given")
     assert answer.headers["Audit-Id"] == "given" == traced.request.attributes["audit-id"]
     assert same(parse_traceparent(answer.headers["Traceparent"]), traced.request.context)
+
+
+async def test_who_names_no_audit_id_gets_a_random_one(traced: Traced) -> None:
+    """A UUID of version 4, as upstream's, for every request anew and the same in all its spans."""
+    given = [(await traced("GET", DEPLOYMENTS)).headers["Audit-Id"] for _ in range(20)]
+    assert len(set(given)) == 20
+    assert {(uuid.UUID(each).version, uuid.UUID(each).variant) for each in given} == {(4, uuid.RFC_4122)}
+    told = {span.name: span.attributes["audit-id"] for span in traced.trace if "audit-id" in span.attributes}
+    assert set(told.values()) == {given[-1]} and {"List", "cacher.GetList", "SerializeObject"} <= set(told)
 
 
 async def test_only_server_errors_are_errors(traced: Traced) -> None:
