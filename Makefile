@@ -18,7 +18,7 @@ export PIP_CACHE_DIR ?= $(CURDIR)/.cache/pip
 export npm_config_cache ?= $(CURDIR)/.cache/npm
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-long check bench fmt packages clean
+.PHONY: help up down test test-long check bench screenshots fmt packages clean
 
 help:            ## show these commands
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -65,6 +65,9 @@ fmt: $(STAMP)-dev ## format and fix
 
 bench: $(STAMP)-dev packages ## measure against what a user would pick instead; prints ratios
 	$(BIN)/python -m tests.benchmarks
+
+screenshots: $(STAMP)-dev packages ## take the pictures of docs/images anew
+	KUBEGLASS_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/e2e/test_screenshots.py $(ARGS)
 
 clean:           ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,6 +3,8 @@
 import { drawing, duration, element, failed, fetchData, moment, say, show } from "./dom.js";
 import { lengthOf, rootOf, started } from "./search.js";
 
+const LARGE = 100; // spans; in a larger trace what a service does on its own is closed at first
+
 export async function tracePage(id) {
   const [[trace], logs] = await Promise.all([fetchData(`/api/traces/${id}`), fetchData(`/api/traces/${id}/logs`)]);
   const root = rootOf(trace);
@@ -17,7 +19,7 @@ export async function tracePage(id) {
     logSection(logs, started(trace)),
   );
   grid.choose(grid.rows[0]);
-  say(`${trace.spans.length} spans. Arrow keys walk the tree, left and right close and open it.`);
+  say(`${trace.spans.length} spans, ${grid.shown().length} shown. Arrow keys walk the tree, left and right close and open it.`);
 }
 
 class Waterfall {
@@ -27,7 +29,10 @@ class Waterfall {
     this.detail = detail;
     this.start = started(trace);
     this.length = Math.max(1, lengthOf(trace));
-    this.rows = treeOf(trace).map((node) => this.rowOf(node));
+    const tree = treeOf(trace);
+    const open = tree.length > LARGE ? spansWithOthersBelow(tree, trace) : new Set(tree.map((node) => node.span.spanID));
+    this.rows = tree.map((node) => this.rowOf(node, open.has(node.span.spanID)));
+    this.hideClosed();
     this.table = element(
       "table", { class: "waterfall", role: "treegrid", "aria-label": "Spans", onkeydown: (event) => this.walk(event) },
       element("thead", {}, element("tr", {}, ...["Span", "Duration", "Time"].map((text) => element("th", { scope: "col" }, text)))),
@@ -35,19 +40,21 @@ class Waterfall {
     );
   }
 
-  rowOf({ span, level, parents, hasChildren }) {
+  rowOf({ span, level, parents, hasChildren }, open) {
     const service = this.trace.processes[span.processID].serviceName;
-    const row = { span, parents, hasChildren, open: true };
+    const row = { span, parents, hasChildren, open };
+    row.marker = element("span", { class: "marker", "aria-hidden": "true", onclick: () => this.toggle(row, !row.open) }, markerOf(row));
+    const name = element("td", { role: "gridcell" },
+      row.marker, element("span", { class: "service" }, service), ` ${span.operationName}`,
+      failed(span) ? element("span", { class: "error" }, " failed") : null);
+    name.style.setProperty("--level", level);
     row.line = element(
       "tr",
       {
-        role: "row", tabindex: -1, "aria-level": level, "aria-expanded": hasChildren ? "true" : null,
+        role: "row", tabindex: -1, "aria-level": level, "aria-expanded": hasChildren ? String(open) : null,
         class: failed(span) ? "failed" : null, onclick: () => this.choose(row, true), "data-span": span.spanID,
       },
-      element("td", { role: "gridcell" },
-        element("span", { "aria-hidden": "true" }, "  ".repeat(level - 1), hasChildren ? "▾ " : "· "),
-        element("span", { class: "service" }, service), ` ${span.operationName}`,
-        failed(span) ? element("span", { class: "error" }, " failed") : null),
+      name,
       element("td", { role: "gridcell" }, duration(span.duration)),
       element("td", { role: "gridcell", "aria-label": `starts after ${duration(span.startTime - this.start)}` }, this.track(span)),
     );
@@ -72,7 +79,7 @@ class Waterfall {
   }
 
   walk(event) {
-    const shown = this.rows.filter((row) => !row.line.hidden);
+    const shown = this.shown();
     const at = shown.findIndex((row) => row.line === document.activeElement);
     const row = shown[at];
     if (!row) return;
@@ -94,9 +101,34 @@ class Waterfall {
     if (!row.hasChildren) return;
     row.open = open;
     row.line.setAttribute("aria-expanded", open);
+    row.marker.textContent = markerOf(row);
+    this.hideClosed();
+  }
+
+  shown() {
+    return this.rows.filter((row) => !row.line.hidden);
+  }
+
+  hideClosed() {
     const closed = new Set(this.rows.filter((other) => !other.open).map((other) => other.span.spanID));
     for (const other of this.rows) other.line.hidden = other.parents.some((id) => closed.has(id));
   }
+}
+
+function markerOf(row) {
+  return !row.hasChildren ? "·" : row.open ? "▾" : "▸";
+}
+
+/** The spans below which some other service works: where a change went, without each step of who handled it. */
+function spansWithOthersBelow(tree, trace) {
+  const serviceOf = new Map(tree.map(({ span }) => [span.spanID, trace.processes[span.processID].serviceName]));
+  const found = new Set();
+  for (const { span, parents } of tree) {
+    for (const parent of parents) {
+      if (serviceOf.get(parent) !== serviceOf.get(span.spanID)) found.add(parent);
+    }
+  }
+  return found;
 }
 
 /** Depth first, children by start time; spans whose parent is elsewhere are roots. */

@@ -53,6 +53,13 @@ def test_the_readme_names_the_two_commands():
     assert any(line.startswith("make test") for line in first)
 
 
+def test_pictures_are_there():
+    """What the README shows or links to exists; `make screenshots` takes the pictures."""
+    targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert [target for target in targets if not target.startswith("http") and not (ROOT / target).exists()] == []
+    assert sum(target.endswith(".png") for target in targets) >= 4
+
+
 def test_make_up_then_down(checkout):
     """`make up` on a clean machine ends with the example running; `make down` leaves no process."""
     said = make(checkout, "up", "UP=--ports auto")
