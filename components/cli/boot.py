@@ -1,8 +1,8 @@
 """How a cluster comes up once it is decided: certificates, configuration, processes, nodes.
 
 Two cores are kept busy. Certificates are made in a process of their own while common code is loaded. The API server
-starts first, alone; beside it the code of those who talk to it is loaded, and the collector starts. They are started
-when it answers: none of them waits, and asks again and again, on a core that the API server needs.
+starts first, alone; beside it those who talk to it load their code, one after the other, and then the collector starts.
+They run when it answers: none of them asks again and again, on a core that the API server needs.
 
 A failure names the component, the reason and its log, and ends everything that was started here.
 """
@@ -18,10 +18,9 @@ from contextlib import contextmanager
 
 from kubeglass.components.cli import plan as plans
 from kubeglass.components.cli import processes
-from kubeglass.components.cli.components import spec_of
 from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.launcher import Child, Launcher, StartError
-from kubeglass.components.cli.loading import load_common, loading, rehearse_tls
+from kubeglass.components.cli.loading import load_common, rehearse_tls
 from kubeglass.components.cli.lookup import CommandError, Reader
 from kubeglass.components.cli.plan import HOST, Plan, Process
 from kubeglass.components.cli.status import node_readiness
@@ -106,40 +105,30 @@ def _provide_files(data: DataDir, plan: Plan) -> None:
 def boot(data: DataDir, plan: Plan, missing: Sequence[Process], started_at: float, deadline: float) -> list[Child]:
     """Start what is missing and wait until all of it serves and all nodes are Ready."""
     launcher = Launcher(data)
-    children: list[Child] = []
     width = max((len(process.name) for process in missing), default=0)
 
-    def start(chosen: Sequence[Process]) -> list[Child]:
-        started = [launcher.start(process) for process in chosen]
-        children.extend(started)
-        return started
+    def start(component: str) -> list[Child]:
+        return [launcher.start(process) for process in missing if process.component == component]
 
     def await_ready(waiting: Sequence[Child]) -> None:
         launcher.await_ready(waiting, deadline, lambda child, seconds: _report(child, started_at, width))
 
     try:
-        clients = [process for process in missing if process.needs_server]
-        servers = start([process for process in missing if process.component == "apiserver"])
-        _load(clients)
-        servers += start([process for process in missing if process.component == "collector"])
+        servers = start("apiserver")
+        clients = [launcher.prepare(process, deadline) for process in missing if process.needs_server]
+        servers += start("collector")
         await_ready(servers)
-        await_ready(start(clients))
+        launcher.release(clients)
+        await_ready(clients)
         _await_nodes(data, plan, deadline)
     except BaseException as error:  # whatever it is, nothing that was started here stays
-        processes.stop([child.pid for child in children], 5.0)
-        for child in children:
+        processes.stop([child.pid for child in launcher.children], 5.0)
+        for child in launcher.children:
             data.pid(child.process.name).unlink(missing_ok=True)
         if isinstance(error, StartError):
             raise CommandError(f"the cluster did not start\n  {error}") from error
         raise
-    return children
-
-
-def _load(chosen: Sequence[Process]) -> None:
-    """The code of components that are not wanted yet: a core is idle meanwhile."""
-    with loading():
-        for process in chosen:
-            spec_of(process.component)
+    return launcher.children
 
 
 def _report(child: Child, started_at: float, width: int) -> None:

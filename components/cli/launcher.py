@@ -1,19 +1,20 @@
 """Starts component processes by forking one parent that loads their common code, so eight cost little more than one.
 
 The parent makes no loop, thread or channel; what is common to components is loaded when it forks (loading.py), and each
-child loads the rest. It leads a session of its own, and tells over a pipe when it serves. Upstream runs these as
-static Pods; there is no supervisor here either: a component that dies stays dead until the next `up`, so failures
-can be watched.
+child loads the rest. It leads a session of its own, and tells over a pipe when it serves. A child that is only prepared
+has loaded its code and waits at a gate until it is released. Upstream runs these as static Pods; there is no supervisor
+here either: a component that dies stays dead until the next `up`, so failures can be watched.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,9 @@ from kubeglass.components.cli.datadir import DataDir
 from kubeglass.components.cli.loading import loading
 from kubeglass.components.cli.plan import Process
 
+_LOADED = b"l"
 _READY = b"+"
+_GO = b"!"
 _WORDS_OF_FAILURE = 2000
 
 
@@ -38,7 +41,7 @@ class Child:
 
     process: Process
     pid: int
-    pipe: int  # says _READY, then (until it closes) what went wrong
+    pipe: int  # says _LOADED if it was asked to wait, and _READY
     started_at: float
 
 
@@ -47,17 +50,36 @@ class Launcher:
 
     def __init__(self, data: DataDir) -> None:
         self._data = data
+        self._gate, self._opener = os.pipe()
+        self.children: list[Child] = []
 
     def start(self, process: Process) -> Child:
         """Fork one component."""
+        return self._fork(process, None)
+
+    def prepare(self, process: Process, deadline: float) -> Child:
+        """Fork one component that waits when it has loaded its code, which has happened then. Raises StartError."""
+        child = self._fork(process, self._gate)
+        if not select.select([child.pipe], (), (), max(0.0, deadline - time.monotonic()))[0]:
+            raise self._late([child])
+        if os.read(child.pipe, 1) != _LOADED:
+            raise self._failed(child)
+        return child
+
+    def release(self, prepared: Sequence[Child]) -> None:
+        """Let them run."""
+        os.write(self._opener, _GO * len(prepared))
+
+    def _fork(self, process: Process, gate: int | None) -> Child:
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            _become(process, self._data, writer)
+            _become(process, self._data, writer, gate)
         os.close(writer)
         processes.write_record(self._data.pid(process.name), pid)
-        return Child(process, pid, reader, time.monotonic())
+        self.children.append(Child(process, pid, reader, time.monotonic()))
+        return self.children[-1]
 
     def await_ready(self, children: Sequence[Child], deadline: float, report: Callable[[Child, float], None]) -> None:
         """Wait until every child serves; `report` hears of each. Raises StartError."""
@@ -102,12 +124,12 @@ def _last_words(log: Path) -> str:
     return (errors or lines or ["it left an empty log"])[-1]
 
 
-def _become(process: Process, data: DataDir, pipe: int) -> None:
+def _become(process: Process, data: DataDir, pipe: int, gate: int | None) -> None:
     """In the child: leave the parent's session and terminal, then run the component. Never returns."""
     status = 1
     try:
         os.setsid()
-        _redirect(data.log(process.name), keep=pipe)
+        _redirect(data.log(process.name), keep=(pipe, gate))
         _title(process)
 
         def serving() -> None:
@@ -119,6 +141,8 @@ def _become(process: Process, data: DataDir, pipe: int) -> None:
             from kubeglass.components.machinery.process import run_component
 
             spec = spec_of(process.component)
+        if gate is not None:
+            _wait(pipe, gate)
         status = run_component(spec, process.flags, serving)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
@@ -129,7 +153,15 @@ def _become(process: Process, data: DataDir, pipe: int) -> None:
         os._exit(status)
 
 
-def _redirect(log: Path, keep: int) -> None:
+def _wait(pipe: int, gate: int) -> None:
+    """Until the launcher says go; without a launcher there is nothing to do."""
+    os.write(pipe, _LOADED)
+    if os.read(gate, 1) != _GO:
+        raise SystemExit(1)
+    os.close(gate)
+
+
+def _redirect(log: Path, keep: Collection[int | None]) -> None:
     """Standard input from nowhere, output and errors to the log; every other descriptor but `keep` is closed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -138,7 +170,7 @@ def _redirect(log: Path, keep: int) -> None:
     os.dup2(out, 1)
     os.dup2(out, 2)
     for entry in os.listdir("/proc/self/fd"):
-        if (descriptor := int(entry)) > 2 and descriptor != keep:
+        if (descriptor := int(entry)) > 2 and descriptor not in keep:
             with suppress(OSError):  # the listing's own descriptor
                 os.close(descriptor)
 
