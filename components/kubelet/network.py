@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import kubeglass
+from kubeglass.components.api.kinds import POD
+from kubeglass.components.api.semantics import about
 from kubeglass.telemetry.tracing.context import format_traceparent
 from kubeglass.telemetry.tracing.tracer import CLIENT, SERVER, Tracer
 
@@ -152,7 +154,7 @@ class CniNetwork:
             }
         if verb not in _TRACED:
             return await self._call(verb, plugin["type"], environment, config)
-        attributes = {"cni.command": verb, "cni.plugin": plugin["type"], "k8s.pod.uid": sandbox.rpartition("-")[0]}
+        attributes = {"cni.command": verb, "cni.plugin": plugin["type"], **_about_pod(sandbox, arguments)}
         with self._tracer.span(f"CNI {verb}", kind=CLIENT, attributes=attributes) as span:
             if span.recording:
                 environment |= {"TRACEPARENT": format_traceparent(span.context), **REPORT_SPANS}
@@ -193,6 +195,13 @@ class CniNetwork:
                 return str(folder / kind)
         places = ", ".join(str(folder) for folder in self._plugin_dirs)
         raise NetworkError(f'failed to find plugin "{kind}" in path [{places}]')
+
+
+def _about_pod(sandbox: str, arguments: str) -> dict[str, str]:
+    """Whose network it is: DEL is told no more than the sandbox, which begins with the Pod's uid."""
+    told = dict(pair.split("=", 1) for pair in arguments.split(";") if "=" in pair)
+    uid = sandbox.rpartition("-")[0]
+    return about(POD, told.get("K8S_POD_NAMESPACE", ""), told.get("K8S_POD_NAME", ""), uid)
 
 
 async def _execute(program: str, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes, bytes]:

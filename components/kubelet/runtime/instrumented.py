@@ -37,6 +37,7 @@ class InstrumentedRuntime:
         self._inner = inner
         self._tracer = telemetry.tracer
         self._metrics = RuntimeMetrics(telemetry.metrics)
+        self._about: dict[str, Mapping[str, str]] = {}  # of sandboxes and containers made by this process, by id
 
     @contextmanager
     def _operation(
@@ -72,7 +73,9 @@ class InstrumentedRuntime:
         try:
             about = semantics.about(POD, config.pod_namespace, config.pod_name, config.pod_uid)
             with self._operation("run_podsandbox", "RunPodSandbox", about):
-                return await self._inner.run_pod_sandbox(config, ip)
+                made = await self._inner.run_pod_sandbox(config, ip)
+            self._about[made] = about
+            return made
         except Exception:
             self._metrics.run_podsandbox_errors_total.labels("").inc()
             raise
@@ -81,11 +84,11 @@ class InstrumentedRuntime:
             self._metrics.run_podsandbox_duration_seconds.labels("").observe(seconds)
 
     async def stop_pod_sandbox(self, sandbox_id: str) -> None:
-        with self._operation("stop_podsandbox", "StopPodSandbox"):
+        with self._operation("stop_podsandbox", "StopPodSandbox", self._about.get(sandbox_id, {})):
             await self._inner.stop_pod_sandbox(sandbox_id)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
-        with self._operation("remove_podsandbox", "RemovePodSandbox"):
+        with self._operation("remove_podsandbox", "RemovePodSandbox", self._about.pop(sandbox_id, {})):
             await self._inner.remove_pod_sandbox(sandbox_id)
 
     async def list_pod_sandboxes(self) -> Sequence[Sandbox]:
@@ -93,21 +96,28 @@ class InstrumentedRuntime:
             return await self._inner.list_pod_sandboxes()
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
-        about = {"k8s.container.name": config.name, "container.image.name": config.image}
+        container = {**self._about.get(sandbox_id, {}), "k8s.container.name": config.name}
+        about = {**container, "container.image.name": config.image}
         with self._operation("create_container", "CreateContainer", about):
-            return await self._inner.create_container(sandbox_id, config)
+            made = await self._inner.create_container(sandbox_id, config)
+        self._about[made] = {**container, "container.id": made}
+        return made
 
     async def start_container(self, container_id: str) -> None:
-        with self._operation("start_container", "StartContainer", {"container.id": container_id}):
+        with self._operation("start_container", "StartContainer", self._about_container(container_id)):
             await self._inner.start_container(container_id)
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
-        with self._operation("stop_container", "StopContainer", {"container.id": container_id}):
+        with self._operation("stop_container", "StopContainer", self._about_container(container_id)):
             await self._inner.stop_container(container_id, grace_seconds)
 
     async def remove_container(self, container_id: str) -> None:
-        with self._operation("remove_container", "RemoveContainer", {"container.id": container_id}):
+        with self._operation("remove_container", "RemoveContainer", self._about_container(container_id)):
             await self._inner.remove_container(container_id)
+        self._about.pop(container_id, None)
+
+    def _about_container(self, container_id: str) -> Mapping[str, str]:
+        return self._about.get(container_id) or {"container.id": container_id}
 
     async def list_containers(self) -> Sequence[Container]:
         with self._operation("list_containers", "ListContainers", traced=False):

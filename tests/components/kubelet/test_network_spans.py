@@ -41,6 +41,7 @@ async def test_the_plugins_process_is_a_child_of_the_call(tmp_path: Path, kept: 
     assert inner.parent is not None and inner.parent.span_id == outer.context.span_id
     assert outer.start_ns <= inner.start_ns <= inner.end_ns <= outer.end_ns
     assert outer.attributes["k8s.pod.uid"] == "uid" and inner.attributes["process.pid"]
+    assert (outer.attributes["k8s.namespace.name"], outer.attributes["k8s.pod.name"]) == ("default", "web")
 
 
 async def test_a_plugin_that_fails_is_an_error(tmp_path: Path, kept: Kept) -> None:
