@@ -136,5 +136,5 @@ def refuse_taken_ports(wanted: Sequence[Listener]) -> None:
                 by = f" by {holder}" if holder else ""
                 raise CommandError(
                     f"{process.name} cannot listen on {address}:{port}: the port is in use{by}; "
-                    f"end that process, or use another data dir with --ports auto"
+                    "end that process, or give --ports auto (with another data dir if part of this cluster runs)"
                 )
