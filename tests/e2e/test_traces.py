@@ -95,8 +95,8 @@ def test_the_critical_path_is_the_time_the_user_waited(changed: Run) -> None:
     """The critical path is as long as the measured wall time, within 5 %, for at least 99 of 100 changes.
 
     The wall clock runs in the client, from just before its request until the watch event that shows the settled state
-    arrives. The path is computed from spans alone: from the client's span of the request to the server's answer to the
-    write that made the state. What lies between that answer and the event's arrival is the observer's. How late it sees
+    arrives. The path is computed from spans alone: from the client's span of the request to the end of the store's span
+    of the write that made the state. What lies between that and the event's arrival is the observer's. How late it sees
     writes is measured all the while, by control writes that nobody reacts to: the measured time may be too long by
     what 99 of 100 of them stay below. It matters to changes that take a blink; half of all must be within 2 % anyway.
     """

@@ -8,12 +8,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.e2e.changes import Control, Record
 
-from kubeglass.components.cli.waterfall import Segment, Span, Trace, build, critical_path, from_jaeger
+from kubeglass.components.cli.waterfall import Node, Segment, Span, Trace, build, critical_path, from_jaeger
 
 _MERGING = ("kube-proxy", "kube-controller-manager")
 """Who serves several changes at once."""
@@ -90,43 +90,47 @@ def spans_of(trace: Trace) -> list[Span]:
     return found
 
 
-def settling_write(trace: Trace, record: Record) -> Span:
-    """The request by which the settled state was written: the last accepted one, on the object whose state it is,
-    that had begun when the observer saw it. Raises LookupError when the trace has none."""
+def path_to_settled(trace: Trace, record: Record) -> list[Segment]:
+    """The critical path from the client's request to the write that made the settled state: the last into the store
+    of the object whose state it is that had begun when the observer saw it (and not beyond that moment, by which it
+    had been made). Raises LookupError when the trace has none."""
     about, collection = f"k8s.{record.kind.singular}.name", f"/{record.kind.plural}"
+    seen = int(record.settled * 1e6)
     found = [
-        span
-        for span in spans_of(trace)
-        if _is_accepted_write(span)
-        and span.start <= record.settled * 1e6
-        and (span.attributes.get(about) == record.name or span.name.endswith(collection))
+        stored
+        for request, stored in writes(trace)
+        if stored.start <= seen and (request.attributes.get(about) == record.name or request.name.endswith(collection))
     ]
     if not found:
         raise LookupError(f"no write of {record.kind.kind} {record.name}")
-    return max(found, key=lambda span: span.end)
+    path = critical_path(trace, max(found, key=lambda span: span.end))
+    return [replace(each, end=min(each.end, seen)) for each in path if each.start < seen]
 
 
-def path_to_settled(trace: Trace, record: Record) -> list[Segment]:
-    """The critical path from the client's request to the answer of the request that wrote the settled state."""
-    return critical_path(trace, settling_write(trace, record))
-
-
-def _is_accepted_write(span: Span) -> bool:
-    return (
-        span.service == "apiserver"
-        and span.name.startswith(("POST /", "PUT /", "PATCH /"))
-        and str(span.attributes.get("http.response.status_code", "")).startswith("2")
-    )
+def writes(trace: Trace) -> Iterator[tuple[Span, Span]]:
+    """(the API server's span of a request that was accepted, its write into the store) for every write of a trace."""
+    waiting: list[tuple[Node, Span | None]] = [(root, None) for root in trace.roots]
+    while waiting:
+        node, request = waiting.pop()
+        span = node.span
+        if span.service != "apiserver":
+            request = None
+        elif span.name.startswith(("POST /", "PUT /", "PATCH /")):
+            accepted = str(span.attributes.get("http.response.status_code", "")).startswith("2")
+            request = span if accepted else None
+        elif span.name.startswith(("Create ", "GuaranteedUpdate ")) and request is not None:
+            yield request, span
+        waiting += [(child, request) for child in node.children]
 
 
 class Observer:
-    """How late the observer saw things: its control writes, each with the end of the server's own span of it."""
+    """How late the observer saw things: its control writes, from the end of the store's span to the watch event."""
 
     def __init__(self, traces: Traces, controls: Sequence[Control]) -> None:
         self.delays: list[float] = []
         for control in controls:
             trace = traces.get(control.cause.trace_hex)
-            written = [span.end for span in spans_of(trace) if _is_accepted_write(span)] if trace is not None else []
+            written = [stored.end for _, stored in writes(trace)] if trace is not None else []
             if written:
                 self.delays.append(max(0.0, control.seen - max(written) / 1e6))
 
