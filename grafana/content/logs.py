@@ -7,7 +7,9 @@ SHIPPED = "components ship log records to the collector"
 BOARD = Board(
     "kubeglass-logs",
     "Logs",
-    "The flow of log records. Each line of a request carries its trace id; the console shows both together.",
+    "The flow of log records, not the lines: the collector keeps records by trace and serves them with it, to the console"
+    " and at /api/traces/ID/logs, and Grafana has no data source for that. The lines are in DIR/logs; with --log-otlp those"
+    " of a request are beside its trace.",
     (
         Section(
             "Collector",
