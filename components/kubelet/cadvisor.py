@@ -19,7 +19,7 @@ from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.observed import spec_of
 from kubeglass.components.kubelet.pod_status import cgroup_of
 from kubeglass.components.kubelet.runtime.procstats import directory_bytes
-from kubeglass.components.kubelet.runtime.runtime import ContainerStats, Runtime
+from kubeglass.components.kubelet.runtime.runtime import Container, ContainerStats, Runtime
 from kubeglass.components.machinery import clock
 from kubeglass.telemetry.metrics.families import Sample
 from kubeglass.telemetry.metrics.registry import Registry
@@ -37,7 +37,6 @@ _COUNTED: Mapping[Any, str] = {
     rows.MEMORY_TOTAL_ACTIVE_FILE_BYTES: "memory_active_file",
     rows.MEMORY_TOTAL_INACTIVE_FILE_BYTES: "memory_inactive_file",
     rows.MEMORY_FAILCNT: "memory_failures",
-    rows.OOM_EVENTS_TOTAL: "oom_kills",
 }
 """What only control groups tell."""
 _Figure = tuple[Any, tuple[str, ...], float]
@@ -47,6 +46,26 @@ _TIMELESS = frozenset(
         rows.SCRAPE_ERROR, rows.MACHINE_SCRAPE_ERROR, rows.CADVISOR_VERSION_INFO, *rows.SPEC_ROWS,
     }
 )  # fmt: skip
+
+
+class OomKills:
+    """Which containers of which Pods were killed for their memory. A killed container is seldom there when Prometheus
+    comes, so its Pod and its successors count on: that is why the counter can be seen to rise.
+    """
+
+    def __init__(self) -> None:
+        self._killed: dict[str, dict[str, str]] = {}  # Pod UID → container id → container name
+
+    def note(self, containers: Iterable[Container], pods: Mapping[str, Pod]) -> None:
+        """Look at what the runtime has; Pods that are gone are forgotten."""
+        for container in containers:
+            if container.reason == "OOMKilled":
+                self._killed.setdefault(container.pod_uid, {})[container.id] = container.name
+        self._killed = {uid: killed for uid, killed in self._killed.items() if uid in pods}
+
+    def of(self, pod_uid: str, name: str = "") -> int:
+        """How many of a Pod, or of its containers with that name."""
+        return sum(name in ("", one) for one in self._killed.get(pod_uid, {}).values())
 
 
 class Cadvisor:
@@ -61,6 +80,7 @@ class Cadvisor:
         self._stats: Sequence[ContainerStats] = ()
         self._measured_ms = 0
         self._by_uid: dict[str, Pod] = {}
+        self._oom_kills = OomKills()
         self.cadvisor = metrics.companion()
         self.resource = metrics.companion()
         self.cadvisor.collect(
@@ -77,6 +97,7 @@ class Cadvisor:
         self._stats = await self._runtime.list_container_stats()
         self._measured_ms = int(clock.now() * 1000)
         self._by_uid = {pod.metadata.uid: pod for pod in self._pods()}
+        self._oom_kills.note(await self._runtime.list_containers(), self._by_uid)
 
     def _stamped(self, samples: Iterable[_Figure]) -> Iterator[Sample]:
         """What was measured carries the time of measuring; what was configured does not."""
@@ -100,6 +121,7 @@ class Cadvisor:
         labels = (group, container.id, container.image, meta.name, meta.namespace, container.name)
         device = machine.device(self._config.root_dir)
         yield from _usage_samples(labels, [stats])
+        yield rows.OOM_EVENTS_TOTAL, labels, self._oom_kills.of(container.pod_uid, container.name)
         for row, value in (
             (rows.FS_READS_TOTAL, stats.reads),
             (rows.FS_WRITES_TOTAL, stats.writes),
@@ -116,8 +138,9 @@ class Cadvisor:
 
     def _pod_samples(self, uid: str, pod: Pod) -> Iterator[_Figure]:
         own = [stats for stats in self._stats if stats.container.pod_uid == uid]
+        labels = (cgroup_of(pod), "", "", pod.metadata.name, pod.metadata.namespace, "")
+        yield rows.OOM_EVENTS_TOTAL, labels, self._oom_kills.of(uid)
         if own:
-            labels = (cgroup_of(pod), "", "", pod.metadata.name, pod.metadata.namespace, "")
             yield from _usage_samples(labels, own)
 
     def _machine_samples(self) -> Iterator[_Figure]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -234,3 +235,26 @@ async def test_metrics_tell_what_containers_use(node: Any, api: Any) -> None:
         assert summary["pods"][0]["containers"][0]["memory"]["workingSetBytes"] > 0
         assert await text(session, f"{url}/healthz") == "ok"
         assert json.loads(await text(session, f"{url}/pods"))["items"][0]["metadata"]["name"] == "p"
+
+
+async def test_a_container_killed_for_its_memory_is_counted(node: Any, api: Any) -> None:
+    """Exit code 137, reason OOMKilled; its Pod's counter rises though the container is gone, a neighbour's does not."""
+    eat = 'while :; do eaten="$eaten$(head -c 4000000 /dev/zero | tr "\\0" x)"; sleep 0.05; done'
+    pod = shell(eat)
+    pod["spec"]["containers"][0]["resources"] = {"limits": {"memory": "32Mi"}}
+    pod["spec"]["containers"].append({**shell("sleep 100")["spec"]["containers"][0], "name": "modest"})
+
+    def ended() -> dict[str, Any]:
+        statuses = (api.pod("p") or {"status": {}})["status"].get("containerStatuses", ())
+        status = next((one for one in statuses if one["name"] == "x"), {})
+        found: dict[str, Any] = status.get("lastState", {}).get("terminated") or {}
+        return found
+
+    async with serving(node, api, pod) as (session, url):
+        ending = await api.until(ended, 30)
+        assert (ending["exitCode"], ending["reason"]) == (137, "OOMKilled")
+        exposition = await text(session, f"{url}/metrics/cadvisor")
+        found = re.findall(r'^container_oom_events_total\{container="([^"]*)",.* (\d+) \d+$', exposition, re.M)
+        events = {container: int(count) for container, count in found}
+        assert events[""] >= 1
+        assert events["modest"] == 0
