@@ -280,6 +280,7 @@ def _kubelet(plan: Plan, data: DataDir, node: str, index: int) -> Process:
             f"--service-log=kube-proxy={data.log(f'proxy/{node}')}",
             f"--kubeconfig={data.component_kubeconfig(f'kubelet-{node}')}",
             *_client_tls(data, f"kubelet-{node}"),
+            "--rotate-certificates",
             f"--tracing-config-file={data.tracing_config}",
             *_common(plan, data, name, "kubelet"),
         ),

@@ -56,6 +56,8 @@ class ConfigFile(_Strict, frozen=True):
     node_status_update_frequency: str | None = None
     pod_cidr: str | None = msgspec.field(default=None, name="podCIDR")
     register_node: bool | None = None
+    rotate_certificates: bool | None = None
+    server_tls_bootstrap: bool | None = msgspec.field(default=None, name="serverTLSBootstrap")
     static_pod_path: str | None = None
     sync_frequency: str | None = None
     tls_cert_file: str | None = None

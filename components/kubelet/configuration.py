@@ -23,6 +23,8 @@ class KubeletConfig:
     cert_file: str = ""
     key_file: str = ""
     client_ca_file: str = ""
+    rotate_certificates: bool = False
+    server_tls_bootstrap: bool = False
     image_catalogs: tuple[Path, ...] = ()
     cni_conf_dir: Path | None = None
     cni_bin_dirs: tuple[Path, ...] = ()
@@ -42,6 +44,11 @@ class KubeletConfig:
     def pods_dir(self) -> Path:
         """Volumes and other per-pod files, by uid."""
         return self.root_dir / "pods"
+
+    @property
+    def cert_dir(self) -> Path:
+        """The certificates that the kubelet asked for."""
+        return self.root_dir / "pki"
 
     @property
     def logs_dir(self) -> Path:

@@ -77,15 +77,17 @@ def log_samples(logs: Path) -> Iterator[Sample]:
             yield rows.CONTAINER_LOG_FILESYSTEM_USED_BYTES, labels, directory_bytes(container)
 
 
-def collect_certificates(registry: Registry, serving_file: str, client_file: str, now: Callable[[], float]) -> None:
+def collect_certificates(
+    registry: Registry, serving_file: Callable[[], str], client_file: Callable[[], str], now: Callable[[], float]
+) -> None:
     """Show how long the kubelet's two certificates still live; files are read anew, since they may be renewed."""
-    files: dict[Gauge, str] = {
+    files: dict[Gauge, Callable[[], str]] = {
         rows.CERTIFICATE_MANAGER_SERVER_TTL_SECONDS: serving_file,
         rows.CERTIFICATE_MANAGER_CLIENT_TTL_SECONDS: client_file,
     }
     registry.collect(
         rows.CERTIFICATE_TTL_ROWS,
-        lambda: [(row, (), seconds_left(file, now())) for row, file in files.items()],
+        lambda: [(row, (), seconds_left(file(), now())) for row, file in files.items()],
     )
 
 

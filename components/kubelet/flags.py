@@ -34,6 +34,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert-file", metavar="FILE", help="certificate to serve with")
     parser.add_argument("--tls-private-key-file", metavar="FILE", help="its key")
     parser.add_argument("--client-ca-file", metavar="FILE", help="authority of client certificates")
+    for flag, what in (
+        ("--rotate-certificates", "renew the client certificate before it expires"),
+        ("--rotate-server-certificates", "ask for a serving certificate and renew it; somebody has to approve"),
+    ):
+        parser.add_argument(flag, nargs="?", const="true", metavar="BOOL", help=f"{what} (false)")
     parser.add_argument("--pod-cidr", metavar="CIDR", help="pod addresses (127.128.1.0/24)")
     parser.add_argument("--cluster-dns", metavar="IP[,IP]", help="DNS servers of pods")
     parser.add_argument("--cluster-domain", metavar="DOMAIN", help="(cluster.local)")
@@ -80,7 +85,9 @@ def _configuration(flags: argparse.Namespace, file: ConfigFile) -> KubeletConfig
     user_catalog = root.parent.parent / "images.yaml"
     catalogs = [*([user_catalog] if user_catalog.exists() else []), *map(Path, flags.image_catalog)]
     dns = tuple(part for part in flags.cluster_dns.split(",") if part) if flags.cluster_dns is not None else None
-    registers = flags.register_node.lower() not in ("false", "0") if flags.register_node is not None else None
+    registers, rotates, serving = map(
+        _bool, (flags.register_node, flags.rotate_certificates, flags.rotate_server_certificates)
+    )
     manifests = _first(flags.pod_manifest_path, file.static_pod_path, "")
     log_files = _first(flags.container_log_max_files, file.container_log_max_files, 5)
     if log_files < 2:
@@ -98,6 +105,8 @@ def _configuration(flags: argparse.Namespace, file: ConfigFile) -> KubeletConfig
         cert_file=_first(flags.tls_cert_file, file.tls_cert_file, ""),
         key_file=_first(flags.tls_private_key_file, file.tls_private_key_file, ""),
         client_ca_file=_first(flags.client_ca_file, file.authentication.x509.client_ca_file, ""),
+        rotate_certificates=_first(rotates, file.rotate_certificates, False),
+        server_tls_bootstrap=_first(serving, file.server_tls_bootstrap, False),
         image_catalogs=tuple(catalogs),
         cni_conf_dir=Path(flags.cni_conf_dir) if flags.cni_conf_dir else None,
         cni_bin_dirs=tuple(map(Path, flags.cni_bin_dir)),
@@ -120,6 +129,10 @@ def _first(flag: V | None, file: V | None, default: V) -> V:
     if flag is not None:
         return flag
     return default if file is None else file
+
+
+def _bool(text: str | None) -> bool | None:
+    return None if text is None else text.lower() not in ("false", "0")
 
 
 def _size(text: str) -> int:

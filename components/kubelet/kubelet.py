@@ -15,11 +15,12 @@ from kubeglass.components.api.kinds import NODE, POD, SERVICE
 from kubeglass.components.api.objects import Node, Pod, Service, decode
 from kubeglass.components.kubelet.admission import Admission
 from kubeglass.components.kubelet.backoff import BackOff
+from kubeglass.components.kubelet.certificates import CertificateManager, Pairs
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter
 from kubeglass.components.kubelet.environment import Environment
 from kubeglass.components.kubelet.eviction import Evictions
-from kubeglass.components.kubelet.figures import collect_certificates, collect_logs, collect_volumes
+from kubeglass.components.kubelet.figures import collect_logs, collect_volumes
 from kubeglass.components.kubelet.flags import add_flags, configuration, tracing
 from kubeglass.components.kubelet.handlers import Handlers
 from kubeglass.components.kubelet.hooks import Hooks
@@ -55,7 +56,6 @@ from kubeglass.components.kubelet.static_pods import MIRROR, StaticPods, is_mirr
 from kubeglass.components.kubelet.status_manager import StatusManager
 from kubeglass.components.kubelet.termination import Terminator
 from kubeglass.components.kubelet.volumes import VolumeManager
-from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.events import EventRecorder
 from kubeglass.components.machinery.informer import Change, Informer
@@ -85,6 +85,7 @@ class Kubelet:
         self._log = telemetry.log
         self._group: asyncio.TaskGroup | None = None
         self._workers: dict[str, PodWorker] = {}
+        self.renewals: tuple[CertificateManager, ...] = ()
         self.runtime = InstrumentedRuntime(runtime, telemetry)
         self.probe_registry = telemetry.metrics.companion()
         self.pods = Informer(client, POD, Pod, telemetry, field_selector=f"spec.nodeName={config.node_name}")
@@ -178,6 +179,8 @@ class Kubelet:
         group.create_task(self.node.run(started), name="node")
         group.create_task(self._evictions.run(), name="evictions")
         group.create_task(self._services.run(), name="services")
+        for renewal in self.renewals:
+            group.create_task(renewal.run(), name="certificates")
         group.create_task(self._follow_pods(group), name="pods")
 
     async def _follow_pods(self, group: asyncio.TaskGroup) -> None:
@@ -303,11 +306,13 @@ def make_runtime(config: KubeletConfig) -> Runtime:
 
 def build(context: Context) -> Kubelet:
     """Build the component from its flags."""
-    config = configuration(context.flags)
-    registry = context.telemetry.metrics
-    collect_certificates(registry, config.cert_file, context.access().cert_file, clock.now)
+    pairs = Pairs(configuration(context.flags), context.access())
+    config, client = pairs.newest_config(), context.client(access=pairs.newest_access())
+    pairs.show(context.telemetry.metrics)
     pages = lambda registries: context.pages(registries=registries)  # noqa: E731
-    return Kubelet(config, context.client(), make_runtime(config), context.telemetry, pages)
+    kubelet = Kubelet(config, client, make_runtime(config), context.telemetry, pages)
+    kubelet.renewals = tuple(pairs.managers(client, kubelet.server.use, context.telemetry))
+    return kubelet
 
 
 COMPONENT = ComponentSpec(

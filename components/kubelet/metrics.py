@@ -273,6 +273,28 @@ CERTIFICATE_MANAGER_CLIENT_TTL_SECONDS: Final = Gauge(
 CERTIFICATE_MANAGER_SERVER_TTL_SECONDS: Final = Gauge(
     "kubelet_certificate_manager_server_ttl_seconds", "Seconds until the serving certificate expires."
 )
+CERTIFICATE_MANAGER_CLIENT_EXPIRATION_RENEW_ERRORS: Final = Counter(
+    "kubelet_certificate_manager_client_expiration_renew_errors", "Renewals of the client certificate that failed."
+)
+SERVER_EXPIRATION_RENEW_ERRORS: Final = Counter(
+    "kubelet_server_expiration_renew_errors", "Renewals of the serving certificate that failed."
+)
+CERTIFICATE_MANAGER_SERVER_ROTATION_SECONDS: Final = Histogram(
+    "kubelet_certificate_manager_server_rotation_seconds",
+    "Seconds that a serving certificate lived before the next took its place.",
+    buckets=(60, 3600, 14400, 86400, 604800, 2592000, 7776000, 15552000, 31104000, 124416000),
+)
+
+
+class CertificateMetrics:
+    """Counted as a renewal fails, observed as a serving certificate is replaced."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.client_renew_errors = registry.bind(CERTIFICATE_MANAGER_CLIENT_EXPIRATION_RENEW_ERRORS)
+        self.server_renew_errors = registry.bind(SERVER_EXPIRATION_RENEW_ERRORS)
+        self.server_rotation_seconds = registry.bind(CERTIFICATE_MANAGER_SERVER_ROTATION_SECONDS)
+
+
 CERTIFICATE_TTL_ROWS: Final = (
     CERTIFICATE_MANAGER_CLIENT_TTL_SECONDS,
     CERTIFICATE_MANAGER_SERVER_TTL_SECONDS,

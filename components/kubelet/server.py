@@ -93,6 +93,7 @@ class KubeletServer:
         telemetry: Telemetry,
         pages: MakePages | None = None,
     ) -> None:
+        self._tls = server_ssl_context(config.cert_file, config.key_file, config.client_ca_file)
         self.port = config.port  # the real one once it listens, where 0 was asked for
         self._config = config
         self._runtime = runtime
@@ -126,15 +127,19 @@ class KubeletServer:
             "logs": LogServer(config, clock.now).answer,
         }
 
+    def use(self, file: str) -> None:
+        """Serve whoever connects from now on with the pair in `file`."""
+        if self._tls is not None:
+            self._tls.load_cert_chain(file)
+
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled."""
         config = self._config
-        context = server_ssl_context(config.cert_file, config.key_file, config.client_ca_file)
         server = web.Server(self._answer, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, config.address, config.port, ssl_context=context)
+            site = web.TCPSite(runner, config.address, config.port, ssl_context=self._tls)
             try:
                 await site.start()
             except OSError as error:

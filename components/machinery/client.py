@@ -82,6 +82,7 @@ class Client:
     ) -> None:
         self._limit = limit
         self._transport = transport or NetworkTransport(access)
+        self._replaced: list[Transport] = []  # their watches go on until the server ends them
         self._tracer = telemetry.tracer
         self._wire = WireLog(telemetry, access.server, self._transport.host)
         self._headers = {
@@ -89,9 +90,15 @@ class Client:
             "User-Agent": f"{user_agent}/{GIT_VERSION} (linux/amd64) kubernetes/kubeglass",
         }
 
+    def use(self, access: Access) -> None:
+        """Take other credentials: what is under way goes on by the old connections, what comes goes by new ones."""
+        self._replaced.append(self._transport)
+        self._transport = NetworkTransport(access)
+
     async def close(self) -> None:
         """Give back every connection."""
-        await self._transport.close()
+        for transport in (*self._replaced, self._transport):
+            await transport.close()
 
     # -- verbs ----------------------------------------------------------------------------------------------------
 

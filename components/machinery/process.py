@@ -113,11 +113,11 @@ class Context:
             others=others,
         )
 
-    def client(self, user_agent: str = "") -> Client:
-        """A client for the component's kubeconfig."""
+    def client(self, user_agent: str = "", access: Access | None = None) -> Client:
+        """A client for the component's kubeconfig, or for another `access` of the same component."""
         flags = self.flags
         limit = TokenBucket(flags.kube_api_qps, flags.kube_api_burst) if flags.kube_api_qps > 0 else None
-        return Client(self.access(), self.telemetry, user_agent or self.spec.binary, limit=limit)
+        return Client(access or self.access(), self.telemetry, user_agent or self.spec.binary, limit=limit)
 
     def access(self) -> Access:
         """The component's kubeconfig. Raises ConfigError."""

@@ -53,7 +53,7 @@ def test_certificates_show_what_is_left_of_them(tmp_path: Path) -> None:
     leaf.write(tmp_path / "tls.crt", tmp_path / "tls.key")
     expiry = leaf.certificate.not_valid_after_utc.timestamp()
     registry = Registry()
-    collect_certificates(registry, str(tmp_path / "tls.crt"), "", lambda: expiry - 60)
+    collect_certificates(registry, lambda: str(tmp_path / "tls.crt"), str, lambda: expiry - 60)
     assert registry.value("kubelet_certificate_manager_server_ttl_seconds") == 60
     assert registry.value("kubelet_certificate_manager_client_ttl_seconds") == inf
     assert seconds_left(str(tmp_path / "tls.crt"), expiry + 5) == -5

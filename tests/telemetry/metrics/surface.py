@@ -24,9 +24,7 @@ HERE = Path(__file__).parent
 COMPONENTS = ("apiserver", "controller-manager", "scheduler", "kubelet", "proxy")
 FIRST_WAVE_ABSENT = frozenset(
     {
-        "kubelet_certificate_manager_client_expiration_renew_errors",
         "kubelet_cgroup_manager_duration_seconds",
-        "kubelet_server_expiration_renew_errors",
         "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
     }
 )
