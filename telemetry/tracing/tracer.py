@@ -88,6 +88,8 @@ class Span:
     context: SpanContext
     tentative = False
     """Whether the span may still turn out never to have been; nothing may point at it before `keep`."""
+    shared: Sequence[Fixed] = ()
+    """Attributes that it has in common with others."""
 
     def __init__(self, context: SpanContext) -> None:
         self.context = context

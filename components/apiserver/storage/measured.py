@@ -7,7 +7,7 @@ store that really answered (`Create sqlite`, `Get etcd3`).
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -128,8 +128,7 @@ class MeasuredBackend:
 
 def _request() -> tuple[Fixed, ...]:
     """What the span of the request's handler says of the request: its audit-id."""
-    shared: Sequence[Fixed] = getattr(current_span(), "shared", ())
-    return tuple(part for part in shared if "audit-id" in part)
+    return tuple(part for part in current_span().shared if "audit-id" in part)
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 from kubeglass.logging.options import LoggingOptions
 from kubeglass.logging.setup import build
 from kubeglass.telemetry.tracing.operations import OperationTracer
-from kubeglass.telemetry.tracing.tracer import Tracer
+from kubeglass.telemetry.tracing.tracer import Fixed, Tracer, current_span
 
 
 def traced(verbosity=2, threshold=0.02):
@@ -70,3 +70,19 @@ def test_secrets_do_not_reach_the_text():
         pass
     assert "hunter2" not in stream.getvalue()
     assert "[redacted:token]" in stream.getvalue()
+
+
+def test_an_operation_shows_what_its_span_shares():
+    """Whoever asks the current span for what a request's spans have in common finds it behind an operation, too."""
+
+    class Nowhere:
+        def offer(self, span):
+            pass
+
+    common = Fixed({"audit-id": "a"})
+    tracer = OperationTracer(Tracer(Nowhere()), build(LoggingOptions(verbosity=2), io.StringIO()), 1e6)
+    with tracer.span("Get", shared=(common,)) as operation:
+        operation.share(Fixed({"group": ""}))
+        assert current_span() is operation
+        assert [dict(part) for part in current_span().shared] == [{"audit-id": "a"}, {"group": ""}]
+        assert not operation.tentative
