@@ -91,14 +91,6 @@ class Operation(Span):
     def recording(self) -> bool:
         return True
 
-    @property
-    def tentative(self) -> bool:  # type: ignore[override]
-        return self._span.tentative
-
-    @property
-    def shared(self) -> Sequence[Fixed]:  # type: ignore[override]
-        return self._span.shared
-
     def set(self, key: str, value: Any) -> None:
         self._span.set(key, value)
 
@@ -137,9 +129,6 @@ class Operation(Span):
 
     def discard(self) -> None:
         self._span.discard()
-
-    def keep(self) -> None:
-        self._span.keep()
 
     def __enter__(self) -> Span:
         self._span.__enter__()
