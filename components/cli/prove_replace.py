@@ -81,10 +81,12 @@ def rewired(process: Process, data: DataDir, port: int) -> Iterator[Process]:
         for line in planned.read_text().splitlines()
     ]
     other = data.pki / f"{planned.stem}.wire.conf"  # beside the certificates, which it names by relative paths
-    other.touch(mode=0o600)
-    other.write_text("\n".join(lines) + "\n")
-    yield replace(process, flags=tuple(f"--kubeconfig={other}" if one == flag else one for one in process.flags))
-    other.unlink()
+    try:
+        other.touch(mode=0o600)
+        other.write_text("\n".join(lines) + "\n")
+        yield replace(process, flags=tuple(f"--kubeconfig={other}" if one == flag else one for one in process.flags))
+    finally:
+        other.unlink(missing_ok=True)
 
 
 def skewed(by: str, usr: Path = Path("/usr")) -> Mapping[str, str]:
