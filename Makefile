@@ -7,10 +7,12 @@ PYTHON ?= python3
 STAMP  := $(VENV)/.installed
 
 # TESTS=… runs only those; ARGS and UP are more words for pytest and for `kubeglass up`. The tests of whole clusters run
-# one after the other, and once more when they fail: they share the machine with whatever else it does.
+# one after the other. Tests share the machine with whatever else it does: one that fails runs once more, and the output
+# shows why it had to.
 TESTS  ?=
 ARGS   ?=
 UP     ?=
+AGAIN  := --reruns 1 --rerun-show-tracebacks -rs
 
 # Nothing is written outside the checkout and the data dir: caches of package managers stay here too.
 export XDG_CACHE_HOME ?= $(CURDIR)/.cache
@@ -47,8 +49,8 @@ down: $(STAMP)   ## stop the cluster that `make up` started
 	$(BIN)/kubeglass down
 
 test: $(STAMP)-dev packages ## install what the tests need and run them
-	$(if $(TESTS),,$(BIN)/python -m pytest -n 2 tests --ignore tests/e2e $(ARGS))
-	$(BIN)/python -m pytest --reruns 1 --rerun-show-tracebacks $(or $(TESTS),tests/e2e -m 'not long') $(ARGS)
+	$(if $(TESTS),,$(BIN)/python -m pytest -n 2 $(AGAIN) tests --ignore tests/e2e $(ARGS))
+	$(BIN)/python -m pytest $(AGAIN) $(or $(TESTS),tests/e2e -m 'not long') $(ARGS)
 
 test-long: $(STAMP)-dev packages ## the tests that take minutes: proofs of alerts, load, planted secrets
 	$(BIN)/python -m pytest tests/e2e -m long $(ARGS)
