@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import ssl
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,13 @@ class Answer:
 
 
 class Reader:
-    """Reads endpoints of one cluster as its administrator."""
+    """Reads endpoints of one cluster as its administrator, from any thread."""
 
     def __init__(self, data: DataDir, timeout_seconds: float = 5.0) -> None:
         self._data = data
         self._timeout = timeout_seconds
         self._tls: ssl.SSLContext | None = None
+        self._making_tls = threading.Lock()
 
     def get(self, url: str) -> Answer:
         """GET a URL of the cluster."""
@@ -108,8 +110,11 @@ class Reader:
         return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=self._context())
 
     def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._tls.load_verify_locations(self._data.pki / "ca.crt")
-            self._tls.load_cert_chain(self._data.pki / "admin.crt", self._data.pki / "admin.key")
-        return self._tls
+        """Made by the first request that needs it, and whole before another thread sees it."""
+        with self._making_tls:
+            if self._tls is None:
+                made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                made.load_verify_locations(self._data.pki / "ca.crt")
+                made.load_cert_chain(self._data.pki / "admin.crt", self._data.pki / "admin.key")
+                self._tls = made
+            return self._tls
