@@ -63,7 +63,7 @@ class Writer:
             span.event("About to store object in database")
             body = await self.store.create(context, kind, self._namespace(request, kind), obj)
             span.event("Write to database call succeeded", len=len(body))
-            await self._written(request, kind)
+            await self.written(kind)
             return self._answer(request, kind, body, 201)
 
     async def update(self, request: Request, kind: Kind) -> Response:
@@ -87,7 +87,7 @@ class Writer:
             namespace, name = self._namespace(request, kind), request.info.name
             body, gone = await self.store.delete(context, kind, namespace, name, asked)
             span.event("Object deleted from database")
-            await self._written(request, kind)
+            await self.written(kind)
             if gone and kind.plural not in _RETURNS_DELETED:
                 return deleted_status(kind, msgspec.json.decode(body))
             return self._answer(request, kind, body, 200)
@@ -123,13 +123,8 @@ class Writer:
             may_create,
         )
         span.event("Object stored in database", len=len(body))
-        await self._written(request, kind)
-        return self._answer(request, kind, body, 201 if created else 200)
-
-    async def _written(self, request: Request, kind: Kind) -> None:
-        """Writes commit together, so that many finish at once: each answers in its turn."""
         await self.written(kind)
-        await request.pause()
+        return self._answer(request, kind, body, 201 if created else 200)
 
     def _answer(self, request: Request, kind: Kind, body: bytes, status: int) -> Response:
         """The written object in the form the client wants."""
