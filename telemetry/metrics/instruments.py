@@ -49,10 +49,12 @@ class CounterChild:
         """Add `amount`, which must not be negative."""
         if amount < 0:
             raise ValueError("counter cannot decrease in value")
-        value = self.value = self.value + amount
+        self.value = value = self.value + amount
+        if (span := active.get()) is None:
+            return
         if value > _ALWAYS_NEW and int(value) & _SELDOM_NEW and self.exemplar is not None:
             return
-        if (span := active.get()) is not None and span.context.sampled and not span.tentative:
+        if span.context.sampled and not span.tentative:
             self.exemplar = Exemplar(span.context, amount, time.time())
 
     def reset(self) -> None:
