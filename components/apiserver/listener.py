@@ -290,7 +290,7 @@ class _RawTunnel:
         self._size = 0
         self._ended = False
         self._arrived = asyncio.Event()
-        http.protocol.set_parser(self)  # type: ignore[arg-type]
+        http.protocol.set_parser(self)  # type: ignore[arg-type]  # has the one method aiohttp calls
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Called by aiohttp with what arrives on an upgraded connection."""

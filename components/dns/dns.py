@@ -131,7 +131,7 @@ class DnsServer:
             arrived: asyncio.Future[bytes] = loop.create_future()
             try:
                 transport, _ = await loop.create_datagram_endpoint(
-                    lambda arrived=arrived: _OneAnswer(arrived),  # type: ignore[misc]
+                    lambda arrived=arrived: _OneAnswer(arrived),  # type: ignore[misc]  # a default binds the loop variable
                     remote_addr=(resolver, 53),
                 )
             except OSError:

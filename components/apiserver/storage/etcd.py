@@ -47,7 +47,7 @@ _LEASE_REUSE_SECONDS = 60
 _RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 _ASK_SECONDS = 0.05
 """How soon etcd may be asked for progress again, however many wait for it."""
-_END: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+_END: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in the stubs
 _COMPACTED = "required revision has been compacted"
 _FUTURE = "required revision is a future revision"
 
