@@ -32,7 +32,7 @@ SETTLED_WITHIN_SECONDS = 60.0
 SERVICE_NAME = "changes"
 _FOLLOWED = (DEPLOYMENT, POD, SERVICE, ENDPOINT_SLICE, JOB, CONFIG_MAP)
 _CONTROL = "control"
-_CONTROL_SECONDS = 0.2
+_CONTROL_SECONDS = 0.05
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
