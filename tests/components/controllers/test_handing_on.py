@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.spans import Kept
 
 from kubeglass.components.api.kinds import REPLICA_SET
 from kubeglass.components.api.objects import decode
@@ -16,21 +17,11 @@ from kubeglass.components.controllers.writer import Writer
 from kubeglass.components.machinery.events import EventRecorder
 from kubeglass.telemetry.tracing.causality import cause_of
 from kubeglass.telemetry.tracing.context import SpanContext
-from kubeglass.telemetry.tracing.tracer import ANNOTATION, RecordedSpan, Tracer, use
+from kubeglass.telemetry.tracing.tracer import ANNOTATION, Tracer, use
 
 RECONCILE = SpanContext(0xABC, 0xDEF)
 LABELS = {"app": "web"}
 TEMPLATE = {"metadata": {"labels": LABELS}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}}
-
-
-class Kept:
-    """A sink that keeps."""
-
-    def __init__(self) -> None:
-        self.spans: list[RecordedSpan] = []
-
-    def offer(self, span: RecordedSpan) -> None:
-        self.spans.append(span)
 
 
 def replica_set(**metadata: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from tests.spans import Kept
 
 from kubeglass.components.api.kinds import CONFIG_MAP, EVENT, SERVICE_ACCOUNT
 from kubeglass.components.api.objects import ConfigMap, Pod, decode
@@ -25,19 +26,6 @@ from kubeglass.telemetry.tracing.context import SpanContext
 from kubeglass.telemetry.tracing.tracer import ANNOTATION, ERROR, RecordedSpan, Tracer, use
 
 USER = SpanContext(0xA11CE, 0xB0B)
-
-
-class Kept:
-    """A sink that keeps."""
-
-    def __init__(self) -> None:
-        self.spans: list[RecordedSpan] = []
-
-    def offer(self, span: RecordedSpan) -> None:
-        self.spans.append(span)
-
-    def named(self, name: str) -> list[RecordedSpan]:
-        return [span for span in self.spans if span.name == name]
 
 
 @dataclass
