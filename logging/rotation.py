@@ -225,7 +225,7 @@ def _lines(data: bytes) -> Iterator[bytes]:
 
 def _open_any(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return gzip.open(path, "rb")  # type: ignore[return-value]  # one in all but name
     return path.open("rb", buffering=0)
 
 

@@ -71,7 +71,7 @@ def byte_sink(stream: TextIO | BinaryIO) -> ByteSink:
     try:
         return Descriptor(stream.fileno())
     except (OSError, AttributeError, io.UnsupportedOperation):
-        return stream if isinstance(stream, io.BytesIO) else TextStream(stream)  # type: ignore[arg-type]
+        return stream if isinstance(stream, io.BytesIO) else TextStream(stream)  # type: ignore[arg-type]  # not bytes
 
 
 class SingleStream:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from kubeglass.components.api.kinds import Kind
-from kubeglass.components.machinery.client import PatchType
+from kubeglass.components.machinery.client import PatchType, PropagationPolicy
 from kubeglass.components.machinery.events import Described, EventType
 
 Json = dict[str, Any]
@@ -49,7 +49,7 @@ class Delete:
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
-    propagation_policy: Literal["", "Background", "Foreground", "Orphan"] = ""
+    propagation_policy: PropagationPolicy = ""
     grace_period_seconds: int | None = None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,18 +83,24 @@ class Authority:
             .not_valid_before(start)
             .not_valid_after(min(end, self.certificate.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key()),  # type: ignore[arg-type]
-                critical=False,
-            )
         )
         for extension, critical in _usage_extensions(usages):
             builder = builder.add_extension(extension, critical=critical)
-        try:
-            names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        except x509.ExtensionNotFound:
-            return builder.sign(self.key, hashes.SHA256())
-        return builder.add_extension(names.value, critical=False).sign(self.key, hashes.SHA256())
+        for extension in (*_key_identifier(self.certificate), *_names(request)):
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(self.key, hashes.SHA256())
+
+
+def _key_identifier(authority: x509.Certificate) -> Iterable[x509.ExtensionType]:
+    """How the authority's own certificate calls its key; a verifier compares the two, and need not hash the key."""
+    with suppress(x509.ExtensionNotFound):
+        own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        yield x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
+
+
+def _names(request: x509.CertificateSigningRequest) -> Iterable[x509.ExtensionType]:
+    with suppress(x509.ExtensionNotFound):
+        yield request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
 
 
 def lifetime_seconds(wanted: int | None, limit: float) -> float:

@@ -160,7 +160,7 @@ class GarbageCollector:
                     node.namespace,
                     node.uid,
                     latest.resource_version,
-                    propagation_policy=policy,  # type: ignore[arg-type]
+                    propagation_policy=policy,
                 )
             ]
         )

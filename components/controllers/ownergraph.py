@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.objects import ObjectMeta, OwnerReference
+from kubeglass.components.machinery.client import PropagationPolicy
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
@@ -121,7 +122,7 @@ def judge(owners: Iterable[tuple[OwnerReference, bool, bool]]) -> Verdict:
     return Verdict(tuple(solid), tuple(dangling), tuple(waiting))
 
 
-def deletion_policy(verdict: Verdict, finalizers: Iterable[str], has_dependents: bool) -> str:
+def deletion_policy(verdict: Verdict, finalizers: Iterable[str], has_dependents: bool) -> PropagationPolicy:
     """How an object without solid owners is deleted."""
     if verdict.waiting and has_dependents:
         return "Foreground"

@@ -29,6 +29,8 @@ from kubeglass.telemetry.tracing.tracer import CLIENT
 
 Object = dict[str, Any]
 PatchType = Literal["merge", "strategic", "json", "apply"]
+PropagationPolicy = Literal["", "Background", "Foreground", "Orphan"]
+"""What becomes of dependents; '' leaves it to the server."""
 
 _PATCH_CONTENT_TYPES: Mapping[str, str] = {
     "merge": "application/merge-patch+json",
@@ -182,7 +184,7 @@ class Client:
         namespace: str = "",
         *,
         grace_period_seconds: int | None = None,
-        propagation_policy: str = "",
+        propagation_policy: PropagationPolicy = "",
         uid: str = "",
         resource_version: str = "",
     ) -> Object:

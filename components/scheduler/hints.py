@@ -6,6 +6,7 @@ Upstream: pkg/scheduler/framework, QueueingHintFn.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +28,12 @@ class Occurrence:
 Hint = Callable[[PodInfo, Occurrence], bool]
 
 
-class DecidesByNode:
+class DecidesByNode(ABC):
     """A filter that reads nothing but the Pod and one node: an event helps only if its node passes now."""
 
+    @abstractmethod
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
-        raise NotImplementedError
+        """As of a FilterPlugin: None where the Pod fits."""
 
     def helps(self, pod: PodInfo, occurrence: Occurrence) -> bool:
         """Whether the waiting Pod would pass on the event's node."""

@@ -119,7 +119,9 @@ Statuses = Callable[[Pod], tuple[ContainerStatus, ...]]
 Specs = Callable[[Pod], tuple[Container, ...]]
 
 
-def _per_status(statuses: Statuses, read: Callable[[ContainerStatus], Iterable[Sample]]) -> Callable[[Pod], object]:
+def _per_status(
+    statuses: Statuses, read: Callable[[ContainerStatus], Iterable[Sample]]
+) -> Callable[[Pod], Iterator[Sample]]:
     def samples(pod: Pod) -> Iterator[Sample]:
         for status in statuses(pod):
             for labels, value in read(status):
@@ -181,7 +183,7 @@ def _container_families(part: str, what: str, specs: Specs, statuses: Statuses) 
 
     def status(name: str, help: str, read: Callable[[ContainerStatus], Iterable[Sample]], *labels: str) -> Family:
         samples = _per_status(statuses, read)
-        return POD.gauge(f"{part}_{name}", help.format(what), samples, "container", *labels)  # type: ignore[arg-type]
+        return POD.gauge(f"{part}_{name}", help.format(what), samples, "container", *labels)
 
     info_labels = ("container", "image_spec", "image", "image_id", "container_id")
     yield POD.gauge(
@@ -208,7 +210,7 @@ def _container_families(part: str, what: str, specs: Specs, statuses: Statuses) 
     yield status("status_ready", "Describes whether {} readiness check succeeded.", lambda s: one(bool(s.ready)))
     restarts = _per_status(statuses, lambda s: one(s.restart_count))
     help = f"The number of restarts of {what}."
-    yield POD.counter(f"{part}_status_restarts_total", help, restarts, "container")  # type: ignore[arg-type]
+    yield POD.counter(f"{part}_status_restarts_total", help, restarts, "container")
     labels = ("container", "node", "resource", "unit")
     yield POD.gauge(
         f"{part}_resource_requests",
@@ -238,7 +240,7 @@ def _only_containers() -> Iterator[Family]:
         ("container_state_started", "Start time in unix timestamp for a pod container.", _started),
     )
     for name, help, read in rows:
-        yield POD.gauge(name, help, _per_status(statuses, read), "container")  # type: ignore[arg-type]
+        yield POD.gauge(name, help, _per_status(statuses, read), "container")
 
 
 PODS: tuple[Family, ...] = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from kubeglass.components.apiserver.storage import etcd_pb2 as pb
 from kubeglass.components.apiserver.storage.backend import (
@@ -39,7 +40,7 @@ from kubeglass.telemetry.metrics.instruments import CounterChild
 from kubeglass.telemetry.metrics.registry import Registry
 from kubeglass.telemetry.tracing.tracer import CLIENT, Fixed, Tracer
 
-T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 _PAGE = 1000
 """How many entries one Range asks for when the caller wants all."""
 _LEASE_OBJECTS = 1000
@@ -188,17 +189,17 @@ class EtcdBackend:
     async def _txn(self, request: pb.TxnRequest) -> pb.TxnResponse:
         return await self._call("KV/Txn", request, pb.TxnResponse)
 
-    async def _call(self, method: str, request: Any, response: Callable[[], T], wanted: int = 0) -> T:
+    async def _call(self, method: str, request: Any, response: type[M], wanted: int = 0) -> M:
         if self._channel is None:
             raise StoreUnavailable("the connection to etcd is closed")
         call = self._channel.unary_unary(
             f"/etcdserverpb.{method}",
             request_serializer=_serialize,
-            response_deserializer=response.FromString,  # type: ignore[attr-defined]
+            response_deserializer=response.FromString,
         )
         try:
             with self._span(method), _counted(self.metrics, "unary", method):
-                answer: T = await call(request, timeout=self.options.timeout_seconds)
+                answer: M = await call(request, timeout=self.options.timeout_seconds)
             return answer
         except grpc.aio.AioRpcError as error:
             raise _translated(error, wanted) from error

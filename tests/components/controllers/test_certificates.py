@@ -121,6 +121,22 @@ def test_a_certificate_is_what_was_asked() -> None:
 APPROVED = condition("Approved")
 
 
+@pytest.mark.parametrize("own", [b"any bytes", None], ids=["named", "nameless"])
+def test_the_authoritys_key_is_called_as_it_calls_itself(own: bytes | None) -> None:
+    """An authority that is not ours may have named its key otherwise than by its hash, or not at all."""
+    builder = (
+        x509.CertificateBuilder(PAIR.certificate.issuer, PAIR.certificate.subject, PAIR.key.public_key(), 7)
+        .not_valid_before(PAIR.certificate.not_valid_before_utc)
+        .not_valid_after(PAIR.certificate.not_valid_after_utc)
+    )
+    if own is not None:
+        builder = builder.add_extension(x509.SubjectKeyIdentifier(own), critical=False)
+    authority = Authority(builder.sign(PAIR.key, SHA256()), PAIR.key)
+    made = authority.sign(signing.parse(csr().spec.request), CLIENT, 3600.0, NOW)
+    found = [one.value for one in made.extensions if isinstance(one.value, x509.AuthorityKeyIdentifier)]
+    assert [one.key_identifier for one in found] == ([] if own is None else [own])
+
+
 @pytest.mark.parametrize(
     ("seconds", "start", "end"),
     [(3600, -300, 3600), (86400, -300, 86400 - 300), (20 * 365 * 86400, -300, None)],
