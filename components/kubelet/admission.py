@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from kubeglass.components.api import quantity
-from kubeglass.components.api.objects import Container, Node, Pod
+from kubeglass.components.api.objects import Node, Pod
 from kubeglass.components.api.placement import allows_node
-from kubeglass.components.kubelet.observed import is_sidecar
-
-_MILLI = ("cpu",)
+from kubeglass.components.kubelet.pod_resources import amounts, requests, together
 
 
 class Refusal(NamedTuple):
@@ -24,27 +21,11 @@ class Refusal(NamedTuple):
     message: str
 
 
-def requests(pod: Pod) -> dict[str, int]:
-    """What a Pod asks for: its containers together, or what it needs at most while it is initialised. cpu in milli."""
-    regular = _sum(pod.spec.containers)
-    beside: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for spec in pod.spec.init_containers:
-        own = _sum([spec])
-        if is_sidecar(spec):
-            beside = _add(beside, own)
-            peak = _most(peak, beside)
-        else:
-            peak = _most(peak, _add(beside, own))
-    overhead = {name: _amount(name, text) for name, text in pod.spec.overhead.items()}
-    return _add(_most(_add(regular, beside), peak), overhead)
-
-
 def refusal(pod: Pod, others: Iterable[Pod], capacity: Mapping[str, int]) -> Refusal | None:
     """What the node lacks for the Pod beside the others; None when it fits. Pure."""
     wanted, used = {"pods": 1, **requests(pod)}, dict.fromkeys(capacity, 0)
     for other in others:
-        used = _add(used, {"pods": 1, **requests(other)})
+        used = together(used, {"pods": 1, **requests(other)})
     for name in (*capacity, *(name for name in wanted if name not in capacity)):
         asked, taken, limit = wanted.get(name, 0), used.get(name, 0), capacity.get(name, 0)
         if asked and asked + taken > limit:
@@ -77,7 +58,7 @@ class Admission:
         if restricted and not allows_node(pod.spec, await self._node()):
             text = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
             return Refusal("NodeAffinity", text)
-        capacity = {name: _amount(name, text) for name, text in self._allocatable().items()}
+        capacity = amounts(self._allocatable())
         others = [other for other in self._pods() if other.metadata.uid != pod.metadata.uid and self._counts(other)]
         found = refusal(pod, others, {"pods": self._max_pods, **capacity})
         if found is None:
@@ -92,23 +73,3 @@ class Admission:
         """Whether a Pod holds resources: taken by this kubelet or by the one before, and not over."""
         taken = pod.metadata.uid in self._taken or bool(pod.status.start_time)
         return taken and pod.status.phase not in ("Succeeded", "Failed")
-
-
-def _sum(containers: Iterable[Container]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for spec in containers:
-        total = _add(total, {name: _amount(name, text) for name, text in spec.resources.requests.items()})
-    return total
-
-
-def _amount(name: str, text: str) -> int:
-    amount = quantity.parse(text)
-    return amount.milli_value() if name in _MILLI else amount.value()
-
-
-def _add(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
-    return {name: left.get(name, 0) + right.get(name, 0) for name in {**left, **right}}
-
-
-def _most(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
-    return {name: max(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}

@@ -1,4 +1,4 @@
-"""What containers use: /metrics/cadvisor, /metrics/resource, /stats/summary; from the runtime and /proc.
+"""What containers use: /metrics/cadvisor, /metrics/resource, /stats/summary; from runtime, control groups and /proc.
 
 A scrape first calls `refresh`, then the registries read what it found. Pods of the loopback network share the host's
 interfaces, so network figures exist for the machine (id="/") only.
@@ -6,6 +6,7 @@ interfaces, so network figures exist for the machine (id="/") only.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from kubeglass.components.api import quantity
 from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet import container_metrics as rows
 from kubeglass.components.kubelet import machine
+from kubeglass.components.kubelet.cgroups.manager import PodGroups
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.observed import spec_of
-from kubeglass.components.kubelet.pod_status import cgroup_of
 from kubeglass.components.kubelet.runtime.procstats import directory_bytes
 from kubeglass.components.kubelet.runtime.runtime import Container, ContainerStats, Runtime
 from kubeglass.components.machinery import clock
@@ -48,6 +49,38 @@ _TIMELESS = frozenset(
 )  # fmt: skip
 
 
+class _Usage:
+    """Figures of a container, or of all of a group: `counted` for the group itself, else what its members add up to."""
+
+    def __init__(self, members: Sequence[ContainerStats], counted: Mapping[str, float] = {}) -> None:
+        self.members = members
+        self.counted = counted
+
+    def total(self, name: str, otherwise: Callable[[ContainerStats], float]) -> float:
+        """One figure, by its name in shim/cgroup.py and as the members have it."""
+        found = self.counted.get(name)
+        return sum(map(otherwise, self.members)) if found is None else found
+
+    def kernels(self, name: str) -> float | None:
+        """One that only the kernel counts."""
+        if name in self.counted:
+            return self.counted[name]
+        found = [stats.counted[name] for stats in self.members if name in stats.counted]
+        return sum(found) if found else None
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self.total("cpu_seconds", lambda s: s.cpu_usage_seconds)
+
+    @property
+    def working_set(self) -> float:
+        return self.total("memory_working_set", lambda s: s.memory_working_set_bytes)
+
+    @property
+    def swap(self) -> float:
+        return self.total("memory_swap", lambda s: s.memory_swap_bytes)
+
+
 class OomKills:
     """Which containers of which Pods were killed for their memory. A killed container is seldom there when Prometheus
     comes, so its Pod and its successors count on: that is why the counter can be seen to rise.
@@ -72,14 +105,21 @@ class Cadvisor:
     """The figures of one node."""
 
     def __init__(
-        self, config: KubeletConfig, runtime: Runtime, pods: Callable[[], Sequence[Pod]], metrics: Registry
+        self,
+        config: KubeletConfig,
+        runtime: Runtime,
+        pods: Callable[[], Sequence[Pod]],
+        groups: PodGroups,
+        metrics: Registry,
     ) -> None:
         self._config = config
         self._runtime = runtime
         self._pods = pods
+        self._groups = groups
         self._stats: Sequence[ContainerStats] = ()
         self._measured_ms = 0
         self._by_uid: dict[str, Pod] = {}
+        self._counted: dict[str, Mapping[str, float]] = {}  # by Pod uid
         self._oom_kills = OomKills()
         self.cadvisor = metrics.companion()
         self.resource = metrics.companion()
@@ -98,6 +138,10 @@ class Cadvisor:
         self._measured_ms = int(clock.now() * 1000)
         self._by_uid = {pod.metadata.uid: pod for pod in self._pods()}
         self._oom_kills.note(await self._runtime.list_containers(), self._by_uid)
+        self._counted = {}
+        for uid, pod in self._by_uid.items():
+            self._counted[uid] = self._groups.figures(pod)
+            await asyncio.sleep(0)  # some files per Pod: others get their turn
 
     def _stamped(self, samples: Iterable[_Figure]) -> Iterator[Sample]:
         """What was measured carries the time of measuring; what was configured does not."""
@@ -114,13 +158,15 @@ class Cadvisor:
                 yield from self._container_samples(pod, stats)
         for uid, pod in self._by_uid.items():
             yield from self._pod_samples(uid, pod)
+        for name, counted in self._groups.top_figures().items():
+            yield from _usage_samples((name, *_NO_LABELS), _Usage((), counted))
 
     def _container_samples(self, pod: Pod, stats: ContainerStats) -> Iterator[_Figure]:
         container, meta = stats.container, pod.metadata
-        group = f"{cgroup_of(pod)}/{container.id}"
+        group = f"{self._groups.name(pod)}/{container.id}"
         labels = (group, container.id, container.image, meta.name, meta.namespace, container.name)
         device = machine.device(self._config.root_dir)
-        yield from _usage_samples(labels, [stats])
+        yield from _usage_samples(labels, _Usage([stats]))
         yield rows.OOM_EVENTS_TOTAL, labels, self._oom_kills.of(container.pod_uid, container.name)
         for row, value in (
             (rows.FS_READS_TOTAL, stats.reads),
@@ -137,11 +183,15 @@ class Cadvisor:
         yield from _spec_samples(labels, pod, container.name)
 
     def _pod_samples(self, uid: str, pod: Pod) -> Iterator[_Figure]:
-        own = [stats for stats in self._stats if stats.container.pod_uid == uid]
-        labels = (cgroup_of(pod), "", "", pod.metadata.name, pod.metadata.namespace, "")
+        usage = self._usage(uid)
+        labels = (self._groups.name(pod), "", "", pod.metadata.name, pod.metadata.namespace, "")
         yield rows.OOM_EVENTS_TOTAL, labels, self._oom_kills.of(uid)
-        if own:
-            yield from _usage_samples(labels, own)
+        if usage.members or usage.counted:
+            yield from _usage_samples(labels, usage)
+
+    def _usage(self, uid: str) -> _Usage:
+        own = [stats for stats in self._stats if stats.container.pod_uid == uid]
+        return _Usage(own, self._counted.get(uid, {}))
 
     def _machine_samples(self) -> Iterator[_Figure]:
         root = ("/", *_NO_LABELS)
@@ -190,12 +240,12 @@ class Cadvisor:
             yield rows.RESOURCE_CONTAINER_SWAP_USAGE_BYTES, labels, stats.memory_swap_bytes
             yield rows.RESOURCE_CONTAINER_START_TIME_SECONDS, labels, stats.container.started_at / 1e9
         for uid, pod in self._by_uid.items():
-            own = [stats for stats in self._stats if stats.container.pod_uid == uid]
-            if own:
+            usage = self._usage(uid)
+            if usage.members:
                 labels2 = (pod.metadata.name, pod.metadata.namespace)
-                yield rows.POD_CPU_USAGE_SECONDS_TOTAL, labels2, sum(s.cpu_usage_seconds for s in own)
-                yield rows.POD_MEMORY_WORKING_SET_BYTES, labels2, sum(s.memory_working_set_bytes for s in own)
-                yield rows.POD_SWAP_USAGE_BYTES, labels2, sum(s.memory_swap_bytes for s in own)
+                yield rows.POD_CPU_USAGE_SECONDS_TOTAL, labels2, usage.cpu_seconds
+                yield rows.POD_MEMORY_WORKING_SET_BYTES, labels2, usage.working_set
+                yield rows.POD_SWAP_USAGE_BYTES, labels2, usage.swap
 
     # -- /stats/summary -------------------------------------------------------------------------------------------
 
@@ -235,17 +285,16 @@ class Cadvisor:
         }
 
     def _pod_summary(self, uid: str, pod: Pod, now: str, file_system: dict[str, Any]) -> dict[str, Any]:
-        own = [stats for stats in self._stats if stats.container.pod_uid == uid]
-        cpu = sum(stats.cpu_usage_seconds for stats in own)
-        working_set = sum(stats.memory_working_set_bytes for stats in own)
+        usage = self._usage(uid)
+        own = usage.members
         disk = {key: file_system[key] for key in ("time", "availableBytes", "capacityBytes")}
         volumes = directory_bytes(self._config.pods_dir / uid)
         return {
             "podRef": {"name": pod.metadata.name, "namespace": pod.metadata.namespace, "uid": uid},
             "startTime": pod.status.start_time or None,
             "containers": [_container_summary(stats, now, disk) for stats in own],
-            "cpu": {"time": now, "usageCoreNanoSeconds": int(cpu * 1e9)},
-            "memory": {"time": now, "workingSetBytes": working_set},
+            "cpu": {"time": now, "usageCoreNanoSeconds": int(usage.cpu_seconds * 1e9)},
+            "memory": {"time": now, "workingSetBytes": int(usage.working_set)},
             "ephemeral-storage": {**disk, "usedBytes": volumes + sum(stats.fs_usage_bytes for stats in own)},
             "process_stats": {"process_count": sum(stats.processes for stats in own)},
         }
@@ -270,31 +319,33 @@ def _container_summary(stats: ContainerStats, now: str, disk: dict[str, Any]) ->
     }
 
 
-def _usage_samples(labels: tuple[str, ...], members: Sequence[ContainerStats]) -> Iterator[_Figure]:
-    """The figures of a container, or of all containers of a pod together."""
-    yield rows.CPU_USAGE_SECONDS_TOTAL, (*labels, "total"), sum(s.cpu_usage_seconds for s in members)
+def _usage_samples(labels: tuple[str, ...], usage: _Usage) -> Iterator[_Figure]:
+    """The figures of a container, or of a Pod or a class together."""
+    yield rows.CPU_USAGE_SECONDS_TOTAL, (*labels, "total"), usage.cpu_seconds
     for row, name in _COUNTED.items():
-        if any(name in s.counted for s in members):
-            yield row, labels, sum(s.counted.get(name, 0) for s in members)
-    for row, value in (
-        (rows.MEMORY_USAGE_BYTES, sum(s.counted.get("memory_usage", s.memory_working_set_bytes) for s in members)),
-        (rows.MEMORY_WORKING_SET_BYTES, sum(s.memory_working_set_bytes for s in members)),
-        (rows.MEMORY_RSS, sum(s.memory_rss_bytes for s in members)),
-        (rows.MEMORY_CACHE, sum(s.memory_cache_bytes for s in members)),
-        (rows.MEMORY_SWAP, sum(s.memory_swap_bytes for s in members)),
-        (rows.PROCESSES, sum(s.processes for s in members)),
-        (rows.THREADS, sum(s.threads for s in members)),
-        (rows.SOCKETS, sum(s.sockets for s in members)),
-        (rows.FILE_DESCRIPTORS, sum(s.file_descriptors for s in members)),
-    ):
-        yield row, labels, value
+        if (value := usage.kernels(name)) is not None:
+            yield row, labels, value
+    yield (
+        rows.MEMORY_USAGE_BYTES,
+        labels,
+        usage.total("memory_usage", lambda s: s.counted.get("memory_usage", s.memory_working_set_bytes)),
+    )
+    yield rows.MEMORY_WORKING_SET_BYTES, labels, usage.working_set
+    yield rows.MEMORY_RSS, labels, usage.total("memory_rss", lambda s: s.memory_rss_bytes)
+    yield rows.MEMORY_CACHE, labels, usage.total("memory_cache", lambda s: s.memory_cache_bytes)
+    yield rows.MEMORY_SWAP, labels, usage.swap
     faults = (
-        ("pgfault", sum(s.page_faults for s in members)),
-        ("pgmajfault", sum(s.major_page_faults for s in members)),
+        ("pgfault", usage.total("page_faults", lambda s: s.page_faults)),
+        ("pgmajfault", usage.total("major_page_faults", lambda s: s.major_page_faults)),
     )
     for kind, count in faults:
         for scope in ("container", "hierarchy"):
             yield rows.MEMORY_FAILURES_TOTAL, (*labels, kind, scope), count
+    if usage.members:
+        yield rows.PROCESSES, labels, sum(s.processes for s in usage.members)
+        yield rows.THREADS, labels, sum(s.threads for s in usage.members)
+        yield rows.SOCKETS, labels, sum(s.sockets for s in usage.members)
+        yield rows.FILE_DESCRIPTORS, labels, sum(s.file_descriptors for s in usage.members)
 
 
 def _spec_samples(labels: tuple[str, ...], pod: Pod, name: str) -> Iterator[_Figure]:

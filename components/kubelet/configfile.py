@@ -46,6 +46,9 @@ class ConfigFile(_Strict, frozen=True):
     address: str | None = None
     port: int | None = None
     authentication: Authentication = Authentication()
+    cgroup_driver: str | None = None
+    cgroup_root: str | None = None
+    cgroups_per_qos: bool | None = msgspec.field(default=None, name="cgroupsPerQOS")
     cluster_dns: tuple[str, ...] | None = msgspec.field(default=None, name="clusterDNS")
     cluster_domain: str | None = None
     container_log_max_files: int | None = None

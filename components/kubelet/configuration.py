@@ -39,6 +39,8 @@ class KubeletConfig:
     node_status_update_seconds: float = 10.0
     node_status_report_seconds: float = 300.0
     lease_duration_seconds: int = 40
+    cgroups_per_qos: bool = True
+    cgroup_root: str = ""
 
     @property
     def pods_dir(self) -> Path:

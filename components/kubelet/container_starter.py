@@ -14,6 +14,7 @@ from kubeglass.components.api import quantity
 from kubeglass.components.api.errors import ApiError
 from kubeglass.components.api.objects import Container, Pod
 from kubeglass.components.kubelet.actions import spec_hash
+from kubeglass.components.kubelet.cgroups.manager import PodGroups
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.environment import Environment, expand, identity
 from kubeglass.components.kubelet.hooks import HookError, Hooks
@@ -21,7 +22,6 @@ from kubeglass.components.kubelet.image_puller import ImageError, ImagePuller
 from kubeglass.components.kubelet.metrics import ContainerMetrics
 from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.pod_files import PodFiles
-from kubeglass.components.kubelet.pod_status import cgroup_of
 from kubeglass.components.kubelet.references import MissingReferenceError
 from kubeglass.components.kubelet.runtime.runtime import (
     ContainerConfig,
@@ -54,6 +54,7 @@ class ContainerStarter:
         puller: ImagePuller,
         environment: Environment,
         files: PodFiles,
+        groups: PodGroups,
         hooks: Hooks,
         events: PodEvents,
         metrics: ContainerMetrics,
@@ -63,6 +64,7 @@ class ContainerStarter:
         self._puller = puller
         self._environment = environment
         self._files = files
+        self._groups = groups
         self._hooks = hooks
         self._events = events
         self._metrics = metrics
@@ -159,7 +161,7 @@ class ContainerStarter:
             memory_limit_bytes=quantity.parse(limits.get("memory", "0")).value(),
             cpu_limit_milli=quantity.parse(limits.get("cpu", "0")).milli_value(),
             cpu_request_milli=quantity.parse(requests.get("cpu", "0")).milli_value(),
-            cgroup_parent=cgroup_of(pod).lstrip("/"),
+            cgroup_parents=self._groups.folders(pod),
             stop_signal=spec.lifecycle.stop_signal if spec.lifecycle else "",
             pod_ip=sandbox.ip,
             spec_hash=spec_hash(spec),

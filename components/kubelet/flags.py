@@ -55,6 +55,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help="where a service of this node logs, for log queries; repeatable",
     )
+    parser.add_argument("--cgroups-per-qos", metavar="BOOL", help="control groups for classes and Pods (true)")
+    parser.add_argument("--cgroup-root", metavar="GROUP", help="where they lie (one of the node's own)")
+    parser.add_argument("--cgroup-driver", metavar="cgroupfs", help="how groups are named (cgroupfs)")
     parser.add_argument("--max-pods", type=int, metavar="N", help="(110)")
     parser.add_argument("--node-labels", default="", metavar="K=V[,K=V]", help="labels of the node")
     parser.add_argument("--register-node", metavar="BOOL", help="(true)")
@@ -92,6 +95,9 @@ def _configuration(flags: argparse.Namespace, file: ConfigFile) -> KubeletConfig
     log_files = _first(flags.container_log_max_files, file.container_log_max_files, 5)
     if log_files < 2:
         raise ConfigError("--container-log-max-files must be greater than 1")
+    driver = _first(flags.cgroup_driver, file.cgroup_driver, "cgroupfs")
+    if driver != "cgroupfs":
+        raise ConfigError(f'--cgroup-driver must be "cgroupfs", got "{driver}": systemd is not asked for groups')
     return KubeletConfig(
         node_name=flags.hostname_override or default_node_name(),
         node_ip=flags.node_ip,
@@ -121,6 +127,8 @@ def _configuration(flags: argparse.Namespace, file: ConfigFile) -> KubeletConfig
         node_status_update_seconds=_first(None, file.seconds("node_status_update_frequency"), 10.0),
         node_status_report_seconds=_first(None, file.seconds("node_status_report_frequency"), 300.0),
         lease_duration_seconds=_first(None, file.node_lease_duration_seconds, 40),
+        cgroups_per_qos=_first(_bool(flags.cgroups_per_qos), file.cgroups_per_qos, True),
+        cgroup_root=_first(flags.cgroup_root, file.cgroup_root, ""),
     )
 
 

@@ -16,6 +16,7 @@ from kubeglass.components.api.objects import Node, Pod, Service, decode
 from kubeglass.components.kubelet.admission import Admission
 from kubeglass.components.kubelet.backoff import BackOff
 from kubeglass.components.kubelet.certificates import CertificateManager, Pairs
+from kubeglass.components.kubelet.cgroups.manager import PodGroups
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter
 from kubeglass.components.kubelet.environment import Environment
@@ -26,6 +27,7 @@ from kubeglass.components.kubelet.handlers import Handlers
 from kubeglass.components.kubelet.hooks import Hooks
 from kubeglass.components.kubelet.image_puller import ImagePuller
 from kubeglass.components.kubelet.metrics import (
+    CgroupMetrics,
     ContainerMetrics,
     EvictionMetrics,
     ImageMetrics,
@@ -99,8 +101,9 @@ class Kubelet:
             self._add, self._remove,
         )  # fmt: skip
         self._metrics = PodWorkerMetrics(telemetry.metrics)
+        self._groups = PodGroups(config, self._active, CgroupMetrics(telemetry.metrics), telemetry.log)
         self._parts = self._make_parts()
-        self.server = KubeletServer(config, client, self.runtime, self._static, self, telemetry, pages)
+        self.server = KubeletServer(config, client, self.runtime, self._static, self._groups, self, telemetry, pages)
         self._evictions = Evictions(
             self.runtime, self.pods.list, self._parts.volumes.empty_dir, self._evict,
             EvictionMetrics(telemetry.metrics), telemetry.log,
@@ -135,8 +138,11 @@ class Kubelet:
         return Parts(
             config=config,
             runtime=runtime,
+            groups=self._groups,
             sandboxes=PodSandboxes(config, runtime, self._network, volumes, events, self._metrics, telemetry),
-            starter=ContainerStarter(config, runtime, puller, environment, files, hooks, events, containers),
+            starter=ContainerStarter(
+                config, runtime, puller, environment, files, self._groups, hooks, events, containers
+            ),
             terminator=Terminator(runtime, hooks, probes, events, telemetry),
             puller=puller,
             volumes=volumes,
@@ -171,6 +177,10 @@ class Kubelet:
 
     async def _start(self, group: asyncio.TaskGroup, started: Callable[[], None]) -> None:
         group.create_task(self._recorder.run(), name="events")
+        self.node.event("Normal", "Starting", "Starting kubelet.")
+        self._groups.start()
+        if self._groups.per_pod:
+            self.node.event("Normal", "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods")
         await self.runtime.start()
         await start(group, self.server.run, "server")
         await start(group, self._parts.probes.run, "probes")
@@ -178,6 +188,7 @@ class Kubelet:
         await start(group, self._pleg.run, "pleg")
         group.create_task(self.node.run(started), name="node")
         group.create_task(self._evictions.run(), name="evictions")
+        group.create_task(self._groups.run(), name="control-groups")
         group.create_task(self._services.run(), name="services")
         for renewal in self.renewals:
             group.create_task(renewal.run(), name="certificates")
@@ -194,6 +205,10 @@ class Kubelet:
         while True:
             await self._house_keep()
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+    def _active(self) -> list[Pod]:
+        """The Pods that run or are to run."""
+        return [worker.pod for worker in self._workers.values() if worker.lifecycle == "sync"]
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         assert self._group is not None, "kubelet is not running"
@@ -278,6 +293,7 @@ class Kubelet:
                 self._metrics.orphaned_runtime_pods_total.inc()
                 self._log.info("Cleaning up orphaned pod", podUID=config.pod_uid, pod=config.pod_name)
                 await self._parts.sandboxes.remove(config.pod_namespace, config.pod_name, config.pod_uid)
+        self._groups.clean_up(self._workers)
         lifecycles = [worker.lifecycle for worker in self._workers.values()]
         pods = self._static.list()
         for static, label in ((True, "true"), (False, "")):

@@ -59,6 +59,20 @@ class NodeMetrics:
         )
 
 
+CGROUP_MANAGER_DURATION_SECONDS: Final = Histogram(
+    "kubelet_cgroup_manager_duration_seconds",
+    "Seconds to make, change or delete a control group of the node, its classes or a Pod.",
+    ("operation_type",),
+)
+
+
+class CgroupMetrics:
+    """Observed at each create, update and destroy of a control group."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.cgroup_manager_duration_seconds = registry.bind(CGROUP_MANAGER_DURATION_SECONDS)
+
+
 POD_START_SLI_DURATION_SECONDS: Final = Histogram(
     "kubelet_pod_start_sli_duration_seconds",
     "Seconds from the creation of a Pod to all containers running, image pulls and init containers left out.",

@@ -70,7 +70,6 @@ class NodeReporter:
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Register, then report and renew until cancelled."""
-        self._event("Normal", "Starting", "Starting kubelet.")
         if self._config.register_node:
             await self.register()
         async with asyncio.TaskGroup() as group:
@@ -295,9 +294,10 @@ class NodeReporter:
             ("PIDPressure", "False"): "NodeHasSufficientPID",
         }
         reason = names[type_, status]
-        self._event("Normal", reason, f"Node {self._config.node_name} status is now: {reason}")
+        self.event("Normal", reason, f"Node {self._config.node_name} status is now: {reason}")
 
-    def _event(self, type_: Any, reason: str, message: str) -> None:
+    def event(self, type_: Any, reason: str, message: str) -> None:
+        """Tell of the node."""
         name = self._config.node_name
         self._recorder.event(ObjectReference("v1", "Node", name, uid=self._uid or name), type_, reason, message)
 

@@ -346,13 +346,6 @@ def _pod_ready(pod: Pod, containers_ready: tuple[str, str, str]) -> tuple[str, s
     return ("False", "ReadinessGatesNotReady", ", ".join(messages)) if messages else ("True", "", "")
 
 
-def cgroup_of(pod: Pod) -> str:
-    """The pod's control group, as the cgroupfs driver names it."""
-    quality = (pod.status.qos_class or qos_class(pod)).lower()
-    parent = "" if quality == "guaranteed" else f"/{quality}"
-    return f"/kubepods{parent}/pod{pod.metadata.uid}"
-
-
 def qos_class(pod: Pod) -> str:
     """Guaranteed, Burstable or BestEffort by cpu and memory of all containers."""
     guaranteed, anything = True, False

@@ -17,6 +17,7 @@ from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet.actions import Actions, compute, spec_hash
 from kubeglass.components.kubelet.admission import Admission
 from kubeglass.components.kubelet.backoff import BackOff
+from kubeglass.components.kubelet.cgroups.manager import CgroupError, PodGroups
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter, StartFailure
 from kubeglass.components.kubelet.image_puller import ImagePuller
@@ -51,6 +52,7 @@ class Parts:
 
     config: KubeletConfig
     runtime: Runtime
+    groups: PodGroups
     sandboxes: PodSandboxes
     starter: ContainerStarter
     terminator: Terminator
@@ -234,6 +236,7 @@ class PodWorker:
             self._ending = True
             return 0.0
         self._note_what_is_missing(actions)
+        self._ensure_group()
         volumes = await self._mount(observed)
         sandbox = observed.ready_sandbox
         if actions.create_sandbox:
@@ -254,6 +257,14 @@ class PodWorker:
     async def _observe(self) -> Observed:
         runtime = self._parts.runtime
         return observe(self.pod.metadata.uid, await runtime.list_pod_sandboxes(), await runtime.list_containers())
+
+    def _ensure_group(self) -> None:
+        try:
+            self._parts.groups.ensure(self.pod)
+        except CgroupError as error:
+            message = f"unable to ensure pod container exists: {error}"
+            self._parts.events.warning(self.pod, None, "FailedToCreatePodContainer", message)
+            raise
 
     async def _mount(self, observed: Observed) -> Mapping[str, Path]:
         pod_ip = observed.sandbox.ip if observed.sandbox else ""
@@ -416,6 +427,7 @@ class PodWorker:
                 for container in found:
                     parts.probes.forget(container.id)
             await parts.sandboxes.stop(pod, observed)
+            parts.groups.update_shares()
             self._report(await self._observe(), terminating=True)
             return 0.0
 
@@ -427,6 +439,7 @@ class PodWorker:
 
         async def clean() -> float:
             await asyncio.to_thread(parts.volumes.unmount, meta.uid)
+            await parts.groups.end(self.pod)
             return 0.0
 
         parts.probes.forget_pod(self.pod)

@@ -18,6 +18,7 @@ from aiohttp import web
 from kubeglass import GIT_VERSION, KUBERNETES_VERSION
 from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet.cadvisor import Cadvisor
+from kubeglass.components.kubelet.cgroups.manager import PodGroups
 from kubeglass.components.kubelet.channels import PROTOCOLS, Channels, Wanted, failure_status, stream
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.logs import BadLogQuery, LogQuery, read
@@ -89,6 +90,7 @@ class KubeletServer:
         client: Client,
         runtime: Runtime,
         pods: HasPods,
+        groups: PodGroups,
         kubelet: HasProbeRegistry,
         telemetry: Telemetry,
         pages: MakePages | None = None,
@@ -101,7 +103,7 @@ class KubeletServer:
         self._log = telemetry.log
         self._tracer = telemetry.tracer
         self._metrics = HttpMetrics(telemetry.metrics)
-        self._cadvisor = Cadvisor(config, runtime, pods.list, telemetry.metrics)
+        self._cadvisor = Cadvisor(config, runtime, pods.list, groups, telemetry.metrics)
         self._authorizers = {
             subresource: DelegatedAuthorizer(
                 client, {"resource": "nodes", "subresource": subresource, "name": config.node_name, "version": "v1"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -39,7 +38,7 @@ from kubeglass.components.kubelet.runtime.runtime import (
     SandboxState,
     new_id,
 )
-from kubeglass.components.kubelet.runtime.shim import cgroup
+from kubeglass.components.kubelet.runtime.shim.cgroup import Group
 from kubeglass.components.kubelet.runtime.shim.spawn import DEFAULT_PATH, Isolation
 from kubeglass.components.kubelet.runtime.shimclient import ShimClient, ShimGoneError, open_streams
 from kubeglass.components.kubelet.runtime.shims import STOP_SECONDS, ShimStarter, alive, kill_shim
@@ -60,8 +59,6 @@ class ProcessRuntime:
     def __init__(self, node_dir: Path, catalog: Catalog, port_shift: int = 0) -> None:
         self._sandboxes_dir = node_dir / "sandboxes"
         self._images_file = node_dir / "images.json"
-        self._cgroups_file = node_dir / "cgroups.json"
-        self._cgroups: list[str] = []
         self._catalog = catalog
         self._port_shift = port_shift
         self._starter = ShimStarter()
@@ -81,22 +78,8 @@ class ProcessRuntime:
             for name in json.loads(self._images_file.read_text()):
                 self._remember_image(name)
         await self._starter.ensure()
-        self._cgroups = await asyncio.to_thread(self._find_cgroups)
         for directory in sorted(self._sandboxes_dir.iterdir()):
             await self._adopt(directory)
-
-    def _find_cgroups(self) -> list[str]:
-        """Where containers' control groups go. Kept, since a kubelet started from elsewhere may be in other groups."""
-        with contextlib.suppress(OSError, ValueError):
-            kept: list[str] = json.loads(self._cgroups_file.read_text())
-            return kept
-        found = cgroup.probe(hashlib.sha256(str(self._sandboxes_dir).encode()).hexdigest()[:12])
-        self._cgroups_file.write_text(json.dumps(found))
-        return found
-
-    def _group(self, parent: str, container_id: str) -> cgroup.Group:
-        """The control group of a container."""
-        return cgroup.Group([os.path.join(base, parent, container_id) for base in self._cgroups] if parent else [])
 
     async def close(self) -> None:
         """Let go: pods keep running and are adopted by the next kubelet."""
@@ -195,7 +178,7 @@ class ProcessRuntime:
         for container in [c for c in self._containers.values() if c.sandbox_id == sandbox_id]:
             del self._containers[container.id]
             self._statistics.forget(container.id)
-            self._group(container.cgroup_parent, container.id).remove()
+            _group(container).end()
         await asyncio.to_thread(_remove_tree, self._sandboxes_dir / sandbox_id)
 
     async def list_pod_sandboxes(self) -> Sequence[Sandbox]:
@@ -259,7 +242,7 @@ class ProcessRuntime:
             created_at=time.time_ns(),
             log_path=config.log_path,
             spec_hash=config.spec_hash,
-            cgroup_parent=config.cgroup_parent,
+            cgroup_parents=tuple(config.cgroup_parents),
         )
 
     def _spec(self, sandbox_id: str, config: ContainerConfig, container_id: str) -> dict[str, Any]:
@@ -287,7 +270,7 @@ class ProcessRuntime:
             "stop_signal": config.stop_signal or program.stop_signal,
             "programs": _program_directories() if program.builtin else [],
             "supervise_sockets": not program.builtin and not self._sandboxes[sandbox_id].config.host_network,
-            "cgroup_folders": self._group(config.cgroup_parent, container_id).folders,
+            "cgroup_folders": [f"{parent}/{container_id}" for parent in config.cgroup_parents],
         }
         del spec["command"]
         if config.tty:
@@ -326,7 +309,7 @@ class ProcessRuntime:
         directory = self._container_dir(container)
         del self._containers[container_id]
         self._statistics.forget(container_id)
-        self._group(container.cgroup_parent, container_id).remove()  # of a shim that was killed; else it is gone
+        _group(container).end()  # of a shim that was killed; else it is gone
         await asyncio.to_thread(_remove_tree, directory)
 
     async def list_containers(self) -> Sequence[Container]:
@@ -413,7 +396,7 @@ class ProcessRuntime:
     async def list_container_stats(self) -> Sequence[ContainerStats]:
         """Figures of every running container."""
         return [
-            self._statistics.measure(c, self._group(c.cgroup_parent, c.id), self._container_dir(c) / "rootfs")
+            self._statistics.measure(c, _group(c), self._container_dir(c) / "rootfs")
             for c in tuple(self._containers.values())
             if c.state is ContainerState.RUNNING
         ]
@@ -449,6 +432,11 @@ class ProcessRuntime:
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         while True:
             yield await self._events.get()
+
+
+def _group(container: Container) -> Group:
+    """The control group of a container."""
+    return Group([f"{parent}/{container.id}" for parent in container.cgroup_parents])
 
 
 def _program_directories() -> list[str]:

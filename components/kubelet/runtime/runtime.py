@@ -88,7 +88,7 @@ class ContainerConfig:
     memory_limit_bytes: int = 0
     cpu_limit_milli: int = 0
     cpu_request_milli: int = 0
-    cgroup_parent: str = ""  # kubepods/burstable/podUID
+    cgroup_parents: Sequence[str] = ()  # a folder per hierarchy, the container's lies in it; (): no control group
     stop_signal: str = ""
     pod_ip: str = ""
     spec_hash: str = ""
@@ -126,7 +126,7 @@ class Container:
     pid: int = 0
     log_path: str = ""
     spec_hash: str = ""
-    cgroup_parent: str = ""
+    cgroup_parents: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

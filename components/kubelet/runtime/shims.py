@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import kubeglass
+from kubeglass.components.kubelet.cgroups import hierarchy
 from kubeglass.components.kubelet.runtime.runtime import RuntimeCallError
-from kubeglass.components.kubelet.runtime.shim import cgroup
 from kubeglass.components.kubelet.runtime.shim.spawn import Isolation
 
 _SHIM = Path(kubeglass.__file__).parent / "components/kubelet/runtime/shim/main.py"
@@ -85,16 +85,8 @@ def stop_all(data_dir: Path, log: Callable[[str], None] = lambda text: None) -> 
             log(f"sandbox process of {directory.name} did not end in time; killed")
             kill_shim(directory)
     for record in data_dir.glob("nodes/*/cgroups.json"):
-        _remove_groups(record)
+        hierarchy.remove(record)
     return len(directories)
-
-
-def _remove_groups(record: Path) -> None:
-    """Delete what shims that were killed left of a node's control groups."""
-    with contextlib.suppress(OSError, ValueError):
-        for folder in json.loads(record.read_text()):
-            cgroup.remove_tree(folder)
-        record.unlink()
 
 
 def alive(directory: Path) -> bool:

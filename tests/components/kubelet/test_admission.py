@@ -1,7 +1,8 @@
 """Which Pods a node takes."""
 
 from kubeglass.components.api.objects import Pod, decode
-from kubeglass.components.kubelet.admission import Refusal, refusal, requests
+from kubeglass.components.kubelet.admission import Refusal, refusal
+from kubeglass.components.kubelet.pod_resources import requests
 
 CAPACITY = {"pods": 2, "cpu": 1000, "memory": 1 << 30}
 

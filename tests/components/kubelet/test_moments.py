@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,26 @@ async def test_a_pod_starts_and_ends(node: Any, api: Any) -> None:
         moments = Moments(node.telemetry.metrics)
         api.delete_pod("web", grace=1)
         await moments.until_moved(ENDS)
+
+
+async def test_control_groups_are_timed(node: Any, api: Any) -> None:
+    """Three for the node, one per Pod; the classes are set as it starts and ends, its own as it is resized."""
+    async with node.running() as kubelet:
+        if not kubelet._groups.per_pod:
+            pytest.skip("this host lets nobody make control groups (needs root and writable /sys/fs/cgroup)")
+        operations = 'kubelet_cgroup_manager_duration_seconds_count{operation_type="%s"}'
+        create, update, destroy = (operations % name for name in ("create", "update", "destroy"))
+        assert node.telemetry.metrics.value(create.partition("{")[0], operation_type="create") == 3
+        moments = Moments(node.telemetry.metrics)
+        api.apply(pod("web", "sleep 100", {"resources": {"requests": {"cpu": "100m"}}}))
+        await api.until(lambda: api.pod("web")["status"]["phase"] == "Running")
+        moments.assert_moved(f"{create} +1\n{update} +3\n{destroy} +0")
+        resized = copy.deepcopy(api.pod("web"))
+        resized["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "200m"
+        api.put("/api/v1/namespaces/default/pods/web", resized, created=False)
+        await moments.until_moved(f"{create} +1\n{update} +4")
+        api.delete_pod("web", grace=1)
+        await moments.until_moved(f"{create} +1\n{update} +7\n{destroy} +1")
 
 
 async def test_the_node_says_who_it_is(node: Any, api: Any) -> None:

@@ -24,7 +24,6 @@ HERE = Path(__file__).parent
 COMPONENTS = ("apiserver", "controller-manager", "scheduler", "kubelet", "proxy")
 FIRST_WAVE_ABSENT = frozenset(
     {
-        "kubelet_cgroup_manager_duration_seconds",
         "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
     }
 )

@@ -1,95 +1,76 @@
-"""Control groups of containers, version 1 (cgroupfs) and 2: limits the kernel keeps, figures it counts. Stdlib only.
+"""Control groups, version 1 (cgroupfs) and 2: limits the kernel keeps, figures it counts. Stdlib only.
 
-One group per container, below the group of whoever probes: kubeglass/NODE/…/podUID/CONTAINER in each hierarchy; the
-last one to go takes the empty groups above along. Where groups cannot be made (no privilege, read-only mounts) `probe`
-says so, and limits are kept by looking instead.
+A group is the same path in each hierarchy of version 1, or one folder of version 2. Whoever makes a group ends it; the
+groups above are others' (a container's group lies in that of its Pod, which is the kubelet's: cgroups/manager.py).
 See cgroups(7), Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-ROOT = "kubeglass"
 PERIOD_MICROSECONDS = 100_000
-_V1_CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")
+MIN_SHARES, MAX_SHARES = 2, 262_144
+_MIN_QUOTA_MICROSECONDS = 1000
 _V2_CONTROLLERS = ("memory", "cpu", "pids")
 _REMOVE_SECONDS = 0.5
 _MAKE_ATTEMPTS = 5
 
 
-def probe(node: str) -> list[str]:
-    """The folder of a node in each hierarchy in which groups can be made; none where limits are not permitted."""
-    for find in (_v1_bases, _v2_bases):
-        bases = find(f"{ROOT}/{node}")
-        if bases and _works(bases):
-            return bases
-    return []
+class Limits(NamedTuple):
+    """What a group may use; None leaves a value as it is. The quota is microseconds of each period, memory bytes."""
+
+    cpu_shares: int | None = None
+    cpu_quota: int | None = None
+    memory: int | None = None
+    pids: int | None = None
 
 
-def _v1_bases(base: str) -> list[str]:
-    """One folder per mounted hierarchy that has a controller of interest (cpu and cpuacct may share one)."""
-    own = _own_groups()
-    found: dict[str, None] = {}
-    for kind, point, options in _mounts():
-        for controller in _V1_CONTROLLERS if kind == "cgroup" else ():
-            if controller in options:
-                found[f"{_existing(point, own.get(controller, ''))}/{base}"] = None
-    return list(found)
+def shares(milli: int) -> int:
+    """A CPU request in the words of version 1."""
+    return min(MAX_SHARES, max(MIN_SHARES, milli * 1024 // 1000))
 
 
-def _v2_bases(base: str) -> list[str]:
-    """The unified hierarchy, below its mount point: a group with processes cannot hand controllers down."""
-    return [f"{point}/{base}" for kind, point, _ in _mounts() if kind == "cgroup2"]
+def quota(milli: int) -> int:
+    """A CPU limit, at least what the kernel takes; none for 0."""
+    return max(_MIN_QUOTA_MICROSECONDS, milli * PERIOD_MICROSECONDS // 1000) if milli else -1
 
 
-def _mounts() -> Iterator[tuple[str, str, list[str]]]:
-    with open("/proc/self/mounts") as stream:
-        for line in stream:
-            fields = line.split()
-            yield fields[2], fields[1], fields[3].split(",")
+def files(limits: Limits) -> Iterator[tuple[str, str]]:
+    """(file, value) of each limit, for both versions; weights as upstream converts shares. Pure."""
+    if limits.memory is not None:
+        yield "memory.limit_in_bytes", str(limits.memory)
+        yield "memory.max", str(limits.memory)
+    if limits.cpu_quota is not None:
+        yield "cpu.cfs_period_us", str(PERIOD_MICROSECONDS)
+        yield "cpu.cfs_quota_us", str(limits.cpu_quota)
+        yield "cpu.max", f"{limits.cpu_quota if limits.cpu_quota > 0 else 'max'} {PERIOD_MICROSECONDS}"
+    if limits.cpu_shares is not None:
+        yield "cpu.shares", str(limits.cpu_shares)
+        yield "cpu.weight", str(1 + (limits.cpu_shares - MIN_SHARES) * 9999 // (MAX_SHARES - MIN_SHARES))
+    if limits.pids is not None:
+        yield "pids.max", str(limits.pids)
 
 
-def _own_groups() -> dict[str, str]:
-    """Controller → path of this process's group."""
-    with open("/proc/self/cgroup") as stream:
-        rows = [line.rstrip("\n").split(":", 2) for line in stream]
-    return {controller: path for _, controllers, path in rows for controller in controllers.split(",")}
-
-
-def _existing(point: str, path: str) -> str:
-    """The group of this process as a folder; the mount point itself where a container shows only part of the tree."""
-    folder = f"{point}{path.rstrip('/')}"
-    return folder if os.path.isdir(folder) else point
-
-
-def _is_v1(folder: str) -> bool:
-    return not os.path.exists(f"{folder}/cgroup.controllers")
-
-
-def _delegate(folder: str) -> None:
-    """Hand the controllers down to `folder` and to what is made below it. Raises OSError."""
-    wanted = " ".join(f"+{name}" for name in _V2_CONTROLLERS)
-    chain = [folder]
-    while os.path.exists(f"{os.path.dirname(chain[-1])}/cgroup.controllers"):
-        chain.append(os.path.dirname(chain[-1]))
-    for group in reversed(chain):
-        _write(f"{group}/cgroup.subtree_control", wanted)
-
-
-def _works(bases: list[str]) -> bool:
-    """Whether memory can be limited there."""
-    trial = Group([f"{folder}/probe" for folder in bases])
-    try:
-        trial.create({"memory_limit_bytes": 1 << 30})
-        return trial.limits_memory
-    except OSError:
-        return False
-    finally:
-        trial.remove()
+def container_files(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The same for memory_limit_bytes, cpu_limit_milli, cpu_request_milli of a container, which swap must not help."""
+    memory, milli = spec.get("memory_limit_bytes") or 0, spec.get("cpu_limit_milli") or 0
+    yield from files(
+        Limits(
+            cpu_shares=shares(spec.get("cpu_request_milli") or 0),
+            cpu_quota=quota(milli) if milli else None,
+            memory=memory or None,
+        )
+    )
+    if memory:
+        yield "memory.memsw.limit_in_bytes", str(memory)
+        yield "memory.swap.max", "0"
+        yield "memory.oom.group", "1"
 
 
 class Group:
@@ -103,13 +84,30 @@ class Group:
         """Whether the kernel keeps a memory limit here."""
         return any(self._find(name) for name in ("memory.limit_in_bytes", "memory.max"))
 
-    def create(self, spec: dict[str, Any]) -> None:
-        """Make the group with the limits of a container: memory_limit_bytes, cpu_limit_milli, cpu_request_milli."""
+    @property
+    def exists(self) -> bool:
+        """Whether it was made, in every hierarchy."""
+        return bool(self.folders) and all(map(os.path.isdir, self.folders))
+
+    def create(self, values: Iterable[tuple[str, str]]) -> None:
+        """Make the group, and those above where they are missing. Raises OSError."""
         for folder in self.folders:
             _make(folder)
-        for file, value in limits(spec):
+        self.set(values)
+
+    def set(self, values: Iterable[tuple[str, str]]) -> None:
+        """Write (file, value) pairs; files of the other version are passed over. Raises OSError."""
+        refused = []
+        for file, value in values:
             if path := self._find(file):
-                _write(path, value)
+                try:
+                    _write(path, value)
+                except OSError as error:
+                    if error.errno != errno.EINVAL:
+                        raise
+                    refused.append((path, value))
+        for path, value in refused:  # memory alone may never exceed memory with swap, on the way up either
+            _write(path, value)
 
     def join(self) -> None:
         """Move the calling process in; its children are born there. Raises OSError."""
@@ -123,18 +121,15 @@ class Group:
                 return _keyed(path).get("oom_kill", 0)
         return 0
 
+    def end(self) -> bool:
+        """Kill what still runs in the group and below it, and delete them; False: that takes another moment."""
+        return all([_end(folder) for folder in self.folders])
+
     def remove(self) -> None:
-        """Delete the group, and those above that are empty now; its processes may take a moment to be gone."""
+        """`end`, and wait for it a little."""
         deadline = time.monotonic() + _REMOVE_SECONDS
-        for folder in self.folders:
-            while os.path.isdir(folder):
-                try:
-                    os.rmdir(folder)
-                except OSError:
-                    if time.monotonic() > deadline:
-                        break
-                    time.sleep(0.005)
-            _remove_empty_parents(folder)
+        while not self.end() and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def figures(self) -> dict[str, float]:
         """What the kernel counted; what it does not count is missing."""
@@ -160,25 +155,6 @@ class Group:
         """The `key number` lines of a file."""
         path = self._find(file)
         return _keyed(path) if path else {}
-
-
-def limits(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(file, value) of each limit, for both versions. Pure; shares and weights as upstream converts them."""
-    memory, quota = spec.get("memory_limit_bytes") or 0, spec.get("cpu_limit_milli") or 0
-    shares = max(2, (spec.get("cpu_request_milli") or 0) * 1024 // 1000)
-    if memory:
-        yield "memory.limit_in_bytes", str(memory)
-        yield "memory.memsw.limit_in_bytes", str(memory)
-        yield "memory.max", str(memory)
-        yield "memory.swap.max", "0"
-        yield "memory.oom.group", "1"
-    if quota:
-        microseconds = max(1000, quota * PERIOD_MICROSECONDS // 1000)
-        yield "cpu.cfs_period_us", str(PERIOD_MICROSECONDS)
-        yield "cpu.cfs_quota_us", str(microseconds)
-        yield "cpu.max", f"{microseconds} {PERIOD_MICROSECONDS}"
-    yield "cpu.shares", str(shares)
-    yield "cpu.weight", str(1 + (shares - 2) * 9999 // 262142)
 
 
 def _cpu_figures(group: Group, found: dict[str, float]) -> None:
@@ -233,18 +209,8 @@ def _memory_figures(group: Group, found: dict[str, float]) -> None:
     }
 
 
-def remove_tree(folder: str) -> None:
-    """Delete what is left of a node: groups that have no process. Never raises."""
-    for path, _, _ in os.walk(folder, topdown=False):
-        try:
-            os.rmdir(path)
-        except OSError:
-            pass
-    _remove_empty_parents(folder)
-
-
 def _make(folder: str) -> None:
-    """Make a group; again if a neighbour took the empty groups above away meanwhile. Raises OSError."""
+    """Make a group; again if somebody took an empty group above away meanwhile. Raises OSError."""
     for attempt in range(_MAKE_ATTEMPTS):
         try:
             os.makedirs(folder, exist_ok=True)
@@ -252,20 +218,41 @@ def _make(folder: str) -> None:
         except FileNotFoundError:
             if attempt == _MAKE_ATTEMPTS - 1:
                 raise
-    if not _is_v1(folder):
+    if os.path.exists(f"{folder}/cgroup.controllers"):
         _delegate(os.path.dirname(folder))
 
 
-def _remove_empty_parents(folder: str) -> None:
-    """Up to and with ROOT."""
-    while os.path.basename(folder) != ROOT and folder != "/":
-        folder = os.path.dirname(folder)
+def _delegate(folder: str) -> None:
+    """Version 2: hand the controllers down to `folder` and to what is made below it. Raises OSError."""
+    wanted = " ".join(f"+{name}" for name in _V2_CONTROLLERS)
+    chain = [folder]
+    while os.path.exists(f"{os.path.dirname(chain[-1])}/cgroup.controllers"):
+        chain.append(os.path.dirname(chain[-1]))
+    for group in reversed(chain):
+        _write(f"{group}/cgroup.subtree_control", wanted)
+
+
+def _end(folder: str) -> bool:
+    for path, _, _ in os.walk(folder, topdown=False):
+        for pid in _processes(path):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
         try:
-            os.rmdir(folder)
-        except FileNotFoundError:
-            continue
+            os.rmdir(path)
         except OSError:
-            return
+            pass
+    return not os.path.isdir(folder)
+
+
+def _processes(folder: str) -> list[int]:
+    """Those of a group; of another pid namespace the kernel says 0, which to kill(2) is the caller's own group."""
+    try:
+        with open(f"{folder}/cgroup.procs") as stream:
+            return [pid for pid in map(int, stream) if pid > 0]
+    except OSError:
+        return []
 
 
 def _keyed(path: str) -> dict[str, int]:
@@ -278,5 +265,11 @@ def _keyed(path: str) -> dict[str, int]:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w") as stream:
-        stream.write(text)
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.write(fd, text.encode())
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(fd)

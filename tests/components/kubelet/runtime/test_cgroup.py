@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kubeglass.components.kubelet.cgroups.hierarchy import locate
 from kubeglass.components.kubelet.runtime.images import Catalog
 from kubeglass.components.kubelet.runtime.process import ProcessRuntime
 from kubeglass.components.kubelet.runtime.runtime import ContainerConfig, ContainerState, SandboxConfig
@@ -13,7 +14,6 @@ from kubeglass.components.kubelet.runtime.shim import cgroup
 from kubeglass.components.kubelet.runtime.shims import stop_all
 
 MIB = 1 << 20
-PARENT = "kubepods/burstable/poduid-1"
 
 
 class TestLimits:
@@ -22,7 +22,7 @@ class TestLimits:
     def test_both_versions(self):
         """A memory and a cpu limit in the words of version 1 and 2; swap does not help out."""
         spec = {"memory_limit_bytes": 64 * MIB, "cpu_limit_milli": 500, "cpu_request_milli": 250}
-        rows = dict(cgroup.limits(spec))
+        rows = dict(cgroup.container_files(spec))
         assert rows["memory.limit_in_bytes"] == rows["memory.memsw.limit_in_bytes"] == rows["memory.max"] == "67108864"
         assert rows["cpu.cfs_quota_us"] == "50000"
         assert rows["cpu.max"] == "50000 100000"
@@ -31,33 +31,38 @@ class TestLimits:
 
     def test_no_limits(self):
         """Without limits only the smallest share is set."""
-        assert dict(cgroup.limits({})) == {"cpu.shares": "2", "cpu.weight": "1"}
+        assert dict(cgroup.container_files({})) == {"cpu.shares": "2", "cpu.weight": "1"}
 
     def test_a_tiny_quota_is_one_the_kernel_takes(self):
         """One millicore is raised to the kernel's least quota of a millisecond."""
-        assert dict(cgroup.limits({"cpu_limit_milli": 1}))["cpu.cfs_quota_us"] == "1000"
+        assert dict(cgroup.container_files({"cpu_limit_milli": 1}))["cpu.cfs_quota_us"] == "1000"
 
 
 @pytest.fixture
-async def node(tmp_path):
-    """A runtime whose containers have control groups, and their folders."""
+def parents(tmp_path):
+    """A Pod's group in each hierarchy, ended afterwards with what runs there."""
     folder = tmp_path / "nodes" / "n"
     folder.mkdir(parents=True)
-    runtime = ProcessRuntime(folder, Catalog.load())
-    await runtime.start()
-    groups = runtime._cgroups
-    if not groups:
-        await runtime.close()
+    roots = locate(folder, "")
+    if not roots:
         pytest.skip("this host lets nobody make control groups (needs root and writable /sys/fs/cgroup)")
+    yield [f"{root}/kubepods/burstable/poduid-1" for root in roots]
+    stop_all(tmp_path)
+    assert not [root for root in roots if os.path.exists(root)]
+
+
+@pytest.fixture
+async def node(tmp_path, parents):
+    """A runtime whose containers have control groups."""
+    runtime = ProcessRuntime(tmp_path / "nodes" / "n", Catalog.load())
+    await runtime.start()
     yield runtime
     await runtime.close()
-    stop_all(tmp_path)
-    assert not [folder for folder in groups if os.path.exists(folder)]
 
 
-async def run(node: ProcessRuntime, script: str, **limits) -> str:
+async def run(node: ProcessRuntime, parents: list[str], script: str, **limits) -> str:
     sandbox = await node.run_pod_sandbox(SandboxConfig("uid-1", "default", "p"), "127.0.0.1")
-    config = ContainerConfig("c", "busybox", command=("python3", "-c", script), cgroup_parent=PARENT, **limits)
+    config = ContainerConfig("c", "busybox", command=("python3", "-c", script), cgroup_parents=parents, **limits)
     await node.pull_image("busybox")
     container = await node.create_container(sandbox, config)
     await node.start_container(container)
@@ -71,24 +76,24 @@ async def ended(node: ProcessRuntime, container: str):
     return status
 
 
-async def test_memory_limit_is_the_kernels(node):
+async def test_memory_limit_is_the_kernels(node, parents):
     """A burst far quicker than any polling is stopped: OOMKilled, exit code 137, and the group is gone."""
-    container = await run(node, "x = bytearray(256 << 20)", memory_limit_bytes=48 * MIB)
+    container = await run(node, parents, "x = bytearray(256 << 20)", memory_limit_bytes=48 * MIB)
     status = await ended(node, container)
     assert (status.exit_code, status.reason) == (137, "OOMKilled")
-    assert not [folder for folder in node._group(PARENT, container).folders if Path(folder).exists()]
+    assert not [parent for parent in parents if Path(parent, container).exists()]
 
 
-async def test_an_ordinary_failure_is_none(node):
+async def test_an_ordinary_failure_is_none(node, parents):
     """A container within its limit that fails is Error."""
-    container = await run(node, "raise SystemExit(3)", memory_limit_bytes=256 * MIB)
+    container = await run(node, parents, "raise SystemExit(3)", memory_limit_bytes=256 * MIB)
     status = await ended(node, container)
     assert (status.exit_code, status.reason) == (3, "Error")
 
 
-async def test_cpu_limit_throttles(node):
+async def test_cpu_limit_throttles(node, parents):
     """A busy loop with a tenth of a processor gets a tenth, and the throttling is counted."""
-    container = await run(node, "while True: pass", cpu_limit_milli=100)
+    container = await run(node, parents, "while True: pass", cpu_limit_milli=100)
     async with asyncio.timeout(20):
         while not (stats := (await node.list_container_stats())[0].counted).get("throttled_periods", 0) > 5:
             await asyncio.sleep(0.1)
@@ -97,9 +102,9 @@ async def test_cpu_limit_throttles(node):
     await node.stop_container(container, 0)
 
 
-async def test_exec_is_counted_with_its_container(node):
+async def test_exec_is_counted_with_its_container(node, parents):
     """What runs by exec is in the container's groups, so it is limited with it."""
-    container = await run(node, "import time; time.sleep(60)", memory_limit_bytes=64 * MIB)
+    container = await run(node, parents, "import time; time.sleep(60)", memory_limit_bytes=64 * MIB)
     result = await node.exec_sync(container, ["cat", "/proc/self/cgroup"], 10)
     assert container in result.stdout.decode()
     await node.stop_container(container, 0)
