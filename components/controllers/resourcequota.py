@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kubeglass.components.api import kinds, quantity
+from kubeglass.components.api import kinds, podresources, quantity
 from kubeglass.components.api.kinds import KINDS, POD, RESOURCE_QUOTA, SERVICE, Kind
 from kubeglass.components.api.objects import (
     PersistentVolumeClaim,
@@ -26,7 +26,6 @@ from kubeglass.components.machinery.informer import Change
 from kubeglass.components.machinery.reconcile import DONE, Result, run_reconciler
 
 _ZERO = quantity.from_int(0)
-_COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _COUNTED_BY_NAME = (
     kinds.CONFIG_MAP,
     kinds.PERSISTENT_VOLUME_CLAIM,
@@ -67,11 +66,8 @@ def pods_usage(pods: Iterable[Pod], scopes: Iterable[str]) -> dict[str, Quantity
         if is_finished(pod) or not all(_in_scope(pod, scope) for scope in wanted):
             continue
         _add(total, "pods", quantity.from_int(1))
-        for field in ("requests", "limits"):
-            for name, amount in _effective(pod, field).items():
-                _add(total, f"{field}.{name}", amount)
-                if field == "requests" and name in _COMPUTE:
-                    _add(total, name, amount)
+        for name, amount in podresources.charged(pod.spec).items():
+            _add(total, name, amount)
     return total
 
 
@@ -89,17 +85,6 @@ def services_usage(services: Iterable[Service]) -> dict[str, Quantity]:
 
 def _add(total: dict[str, Quantity], name: str, amount: Quantity) -> None:
     total[name] = total.get(name, _ZERO) + amount
-
-
-def _effective(pod: Pod, field: str) -> dict[str, Quantity]:
-    total: dict[str, Quantity] = {}
-    for container in pod.spec.containers:
-        for name, text in getattr(container.resources, field).items():
-            _add(total, name, quantity.parse(text))
-    for container in pod.spec.init_containers:
-        for name, text in getattr(container.resources, field).items():
-            total[name] = max(total.get(name, _ZERO), quantity.parse(text))
-    return total
 
 
 def _in_scope(pod: Pod, scope: str) -> bool:

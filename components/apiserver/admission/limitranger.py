@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubeglass.components.api import kinds, quantity
+from kubeglass.components.api import kinds, podresources, quantity
 from kubeglass.components.api.objects import LimitRange, LimitRangeItem, Pod, decode
-from kubeglass.components.api.quantity import ZERO, Quantity
+from kubeglass.components.api.quantity import Quantity
 from kubeglass.components.apiserver.admission.chain import CREATES, Attributes, Plugin
 from kubeglass.components.apiserver.admission.reader import Reader
 from kubeglass.components.apiserver.admission.refusal import forbidden
@@ -90,7 +90,8 @@ def check_pod(pod: Pod, limits: LimitRange) -> list[str]:
             for container in [*pod.spec.containers, *pod.spec.init_containers]:
                 problems += _check(item, container.resources.requests, container.resources.limits)
         elif item.type == "Pod":
-            problems += _check(item, _total(pod, "requests"), _total(pod, "limits"))
+            requests, limited = (podresources.without_overhead(pod.spec, field) for field in ("requests", "limits"))
+            problems += _check(item, _texts(requests), _texts(limited))
     return problems
 
 
@@ -143,16 +144,8 @@ def _check_ratio(kind: str, name: str, ratio: str, request: str | None, limit: s
     return [f"{head}, but provided ratio is {found:f}"] if found > quantity.parse(ratio).as_float() else []
 
 
-def _total(pod: Pod, field: str) -> dict[str, str]:
-    """Sum of the containers, or the largest init container where that is more."""
-    totals: dict[str, Quantity] = {}
-    for container in pod.spec.containers:
-        for name, amount in getattr(container.resources, field).items():
-            totals[name] = totals.get(name, ZERO) + quantity.parse(amount)
-    for container in pod.spec.init_containers:
-        for name, amount in getattr(container.resources, field).items():
-            totals[name] = max(totals.get(name, ZERO), quantity.parse(amount))
-    return {name: str(amount) for name, amount in totals.items()}
+def _texts(amounts: podresources.Amounts) -> dict[str, str]:
+    return {name: str(amount) for name, amount in amounts.items()}
 
 
 def _check_claim(requests: Mapping[str, str], limits: LimitRange) -> list[str]:

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubeglass.components.api import kinds, quantity
+from kubeglass.components.api import kinds, podresources, quantity
 from kubeglass.components.api.kinds import Kind
 from kubeglass.components.api.objects import Pod, ResourceQuota, decode
 from kubeglass.components.api.qos import BEST_EFFORT, qos_class
-from kubeglass.components.api.quantity import ZERO, Quantity
+from kubeglass.components.api.quantity import Quantity
 from kubeglass.components.apiserver.admission.chain import CREATES, Attributes, Plugin
 from kubeglass.components.apiserver.admission.reader import Reader
 from kubeglass.components.apiserver.admission.refusal import forbidden
@@ -80,7 +80,7 @@ def usage_of(kind: Kind, obj: Object) -> dict[str, Quantity]:
     if kind.group == "" and kind.plural in _COUNTED_BY_NAME:
         found[kind.plural] = one
     if kind == kinds.POD:
-        found |= pod_usage(decode(Pod, obj))
+        found |= podresources.charged(decode(Pod, obj).spec)
     elif kind == kinds.SERVICE:
         service_type = obj["spec"].get("type")
         ports = quantity.from_int(len(obj["spec"].get("ports") or ()))
@@ -93,28 +93,6 @@ def usage_of(kind: Kind, obj: Object) -> dict[str, Quantity]:
         if storage is not None:
             found["requests.storage"] = quantity.parse(storage)
     return found
-
-
-def pod_usage(pod: Pod) -> dict[str, Quantity]:
-    """Requests and limits of a Pod under the names that quotas use."""
-    found: dict[str, Quantity] = {}
-    for field in ("requests", "limits"):
-        for name, amount in _effective(pod, field).items():
-            found[f"{field}.{name}"] = amount
-            if field == "requests" and name in ("cpu", "memory", "ephemeral-storage"):
-                found[name] = amount
-    return found
-
-
-def _effective(pod: Pod, field: str) -> dict[str, Quantity]:
-    totals: dict[str, Quantity] = {}
-    for container in pod.spec.containers:
-        for name, amount in getattr(container.resources, field).items():
-            totals[name] = totals.get(name, ZERO) + quantity.parse(amount)
-    for container in pod.spec.init_containers:
-        for name, amount in getattr(container.resources, field).items():
-            totals[name] = max(totals.get(name, ZERO), quantity.parse(amount))
-    return totals
 
 
 def _check_specified(attributes: Attributes, quota: ResourceQuota, obj: Object) -> None:
