@@ -351,9 +351,12 @@ async def _serve(context: Context, on_started: Started, stop: asyncio.Event) -> 
             await served.enter_async_context(_endpoints(context, component))
         run = _lead(context, component, on_started) if _must_lead(context) else component.run(on_started)
         task = group.create_task(run, name=spec.name)
-        await group.create_task(stop.wait(), name="signal")
-        log.info("Received termination signal, shutting down", component=spec.binary)
+        signalled = group.create_task(stop.wait(), name="signal")
+        await asyncio.wait((task, signalled), return_when=asyncio.FIRST_COMPLETED)
+        if signalled.done():
+            log.info("Received termination signal, shutting down", component=spec.binary)
         task.cancel()
+        signalled.cancel()  # a component whose work is done ends its process
 
 
 def _must_lead(context: Context) -> bool:

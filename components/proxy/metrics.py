@@ -46,6 +46,48 @@ class SyncMetrics:
         self.no_local_endpoints_total = registry.bind(NO_LOCAL_ENDPOINTS_TOTAL)
 
 
+FULL_DURATION_SECONDS: Final = Histogram(
+    "kubeproxy_sync_full_proxy_rules_duration_seconds",
+    "Seconds of one sync that wrote all rules.",
+    ("ip_family",),
+    buckets=exponential(0.001, 2, 15),
+)
+PARTIAL_DURATION_SECONDS: Final = Histogram(
+    "kubeproxy_sync_partial_proxy_rules_duration_seconds",
+    "Seconds of one sync that wrote the rules of what changed.",
+    ("ip_family",),
+    buckets=exponential(0.001, 2, 15),
+)
+IPTABLES_TOTAL: Final = Gauge(
+    "kubeproxy_sync_proxy_rules_iptables_total", "Rules of iptables that the proxy owns.", ("table", "ip_family")
+)
+IPTABLES_LAST: Final = Gauge(
+    "kubeproxy_sync_proxy_rules_iptables_last",
+    "Rules of iptables that the last sync wrote.",
+    ("table", "ip_family"),
+)
+RESTORE_FAILURES_TOTAL: Final = Counter(
+    "kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "Failures of iptables-restore.", ("ip_family",)
+)
+PARTIAL_RESTORE_FAILURES_TOTAL: Final = Counter(
+    "kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total",
+    "Syncs of what changed that failed, so that all rules were written next.",
+    ("ip_family",),
+)
+
+
+class IptablesMetrics:
+    """Observed by the iptables mode only."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.full_duration_seconds = registry.bind(FULL_DURATION_SECONDS)
+        self.partial_duration_seconds = registry.bind(PARTIAL_DURATION_SECONDS)
+        self.iptables_total = registry.bind(IPTABLES_TOTAL)
+        self.iptables_last = registry.bind(IPTABLES_LAST)
+        self.restore_failures_total = registry.bind(RESTORE_FAILURES_TOTAL)
+        self.partial_restore_failures_total = registry.bind(PARTIAL_RESTORE_FAILURES_TOTAL)
+
+
 ENDPOINT_CHANGES_PENDING: Final = Gauge(
     "kubeproxy_sync_proxy_rules_endpoint_changes_pending", "EndpointSlice changes the rules do not know yet."
 )

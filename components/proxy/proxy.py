@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from kubeglass.components.api.kinds import ENDPOINT_SLICE, NODE, SERVICE
@@ -13,24 +14,26 @@ from kubeglass.components.api.objects import EndpointSlice, Node, Service
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.client import Client
 from kubeglass.components.machinery.informer import Change, Informer
-from kubeglass.components.machinery.process import ComponentSpec, ConfigError, Context
+from kubeglass.components.machinery.process import Component, ComponentSpec, ConfigError, Context, seconds
 from kubeglass.components.proxy.health import ProxyHealth
-from kubeglass.components.proxy.metrics import ChangeMetrics, HealthMetrics, SyncMetrics
-from kubeglass.components.proxy.modes.userspace import Outcome, UserspaceProxier
-from kubeglass.components.proxy.rules import Frontend, Here, rules
+from kubeglass.components.proxy.metrics import ChangeMetrics, HealthMetrics, IptablesMetrics, SyncMetrics
+from kubeglass.components.proxy.modes.iptables import clean_up, iptables_mode
+from kubeglass.components.proxy.modes.iptables_text import Config
+from kubeglass.components.proxy.modes.mode import Mode, Outcome, Proxier
+from kubeglass.components.proxy.modes.userspace import userspace_mode
+from kubeglass.components.proxy.rules import Here, Ruleset, rules
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.endpoints import serve
 from kubeglass.telemetry.pages import Answer, Asked, Pages
 from kubeglass.telemetry.tracing.causality import Trigger, merged, triggered_by
 from kubeglass.telemetry.tracing.tracer import Span
 
-MODES = ("userspace",)
+MODES = ("userspace", "iptables")
 _OURS = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
 """Services that somebody else serves are not looked at."""
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 _FAMILY = "IPv4"
 _ZONE = "topology.kubernetes.io/zone"
-_RETRY_SECONDS = 5.0
 _CAUSE_LIMIT = 31
 
 Address = tuple[str, int]
@@ -45,17 +48,17 @@ class Proxy:
         telemetry: Telemetry,
         node_name: str,
         node_ip: str,
+        mode: Mode,
         *,
         pages: Pages,
         metrics_address: Address,
         healthz_address: Address,
-        min_sync_seconds: float = 0.05,
     ) -> None:
         self._telemetry = telemetry
         self._node_name, self._node_ip = node_name, node_ip
+        self._mode = mode
         self._pages = pages
         self._metrics_address, self._healthz_address = metrics_address, healthz_address
-        self._min_sync_seconds = min_sync_seconds
         self._sync_metrics = SyncMetrics(telemetry.metrics)
         self._change_metrics = ChangeMetrics(telemetry.metrics)
         self._health_metrics = HealthMetrics(telemetry.metrics)
@@ -79,6 +82,7 @@ class Proxy:
         async with (
             serve(self._pages, *self._metrics_address, extra_routes=extra),
             serve(self._pages, *self._healthz_address, extra_routes=health),
+            self._mode.open(self._want_sync) as proxier,
             asyncio.TaskGroup() as group,
         ):
             informers: tuple[Informer[Any], ...] = (self._services, self._slices, self._nodes)
@@ -86,12 +90,7 @@ class Proxy:
                 group.create_task(informer.run(), name=f"informer-{informer.kind.plural}")
             for informer in informers:
                 await informer.synced.wait()
-            async with asyncio.TaskGroup() as connections:
-                proxier = UserspaceProxier(connections, self._telemetry.log)
-                try:
-                    await self._sync_forever(proxier, started)
-                finally:
-                    proxier.close()
+            await self._sync_forever(proxier, started)
 
     # -- news -----------------------------------------------------------------------------------------------------
 
@@ -128,25 +127,24 @@ class Proxy:
 
     # -- syncing --------------------------------------------------------------------------------------------------
 
-    async def _sync_forever(self, proxier: UserspaceProxier, started: Callable[[], None]) -> None:
-        failed: Mapping[Frontend, str] = {}
-        first = True
+    async def _sync_forever(self, proxier: Proxier, started: Callable[[], None]) -> None:
+        """The component has started once the rules stand for the first time."""
+        waiting = True
         while True:
             self._dirty.clear()
             outcome = await self._sync(proxier)
-            self._tell_failures(failed, outcome)
-            failed = outcome.failed
-            if first:
+            if waiting and outcome.success:
                 started()
-                first = False
-            await asyncio.sleep(self._min_sync_seconds)
+                waiting = False
+            again = bool(outcome.failed) or not outcome.success
+            await asyncio.sleep(self._mode.min_sync_seconds)
             try:
-                async with asyncio.timeout(_RETRY_SECONDS if failed else None):
+                async with asyncio.timeout(self._mode.retry_seconds if again else None):
                     await self._dirty.wait()
             except TimeoutError:
                 pass
 
-    async def _sync(self, proxier: UserspaceProxier) -> Outcome:
+    async def _sync(self, proxier: Proxier) -> Outcome:
         began = time.perf_counter()
         triggers, self._triggers = self._triggers, []
         self._pending_slices = 0
@@ -157,20 +155,26 @@ class Proxy:
             node = self._nodes.get(self._node_name)
             zone = node.metadata.labels.get(_ZONE, "") if node else ""
             ruleset = rules(self._services.list(), self._slices.list(), Here(self._node_name, (self._node_ip,), zone))
-            outcome = await proxier.sync(ruleset.rules)
-            if outcome.opened or outcome.updated or outcome.closed or outcome.failed:
+            outcome = await proxier.sync(ruleset)
+            changed = bool(outcome.opened or outcome.updated or outcome.closed)
+            if changed or outcome.failed or not outcome.success:
                 span.keep()
             span.update(
                 {
-                    "proxy.rules": len(ruleset.rules),
+                    "proxy.rules": len(ruleset),
                     "proxy.opened": outcome.opened,
                     "proxy.updated": outcome.updated,
                     "proxy.closed": outcome.closed,
                     "proxy.failed": len(outcome.failed),
                 }
             )
-            self._synced(ruleset.no_local_internal, ruleset.no_local_external, triggers, time.perf_counter() - began)
-        if outcome.opened or outcome.updated or outcome.closed:
+            self._sync_metrics.duration_seconds.labels(_FAMILY).observe(time.perf_counter() - began)
+            if outcome.success:
+                self._synced(ruleset, triggers)
+            else:
+                self._triggers[:0] = triggers
+                span.error("the rules could not be written")
+        if changed:
             self._telemetry.log.v(2).info(
                 "SyncProxyRules complete", opened=outcome.opened, updated=outcome.updated, closed=outcome.closed
             )
@@ -185,32 +189,25 @@ class Proxy:
             tentative=True,
             attributes={
                 "k8s.node.name": self._node_name,
-                "proxy.mode": "userspace",
+                "proxy.mode": self._mode.name,
                 "proxy.changes": sorted({cause.about for cause in causes}),
             },
             **(reaction.arguments if reaction else {"parent": None}),
         )
 
-    def _synced(self, internal: int, external: int, triggers: list[float], seconds: float) -> None:
+    def _synced(self, ruleset: Ruleset, triggers: list[float]) -> None:
         metrics, now = self._sync_metrics, clock.now()
-        metrics.duration_seconds.labels(_FAMILY).observe(seconds)
         metrics.last_timestamp_seconds.labels(_FAMILY).set(now)
-        metrics.no_local_endpoints_total.labels("internal", _FAMILY).set(internal)
-        metrics.no_local_endpoints_total.labels("external", _FAMILY).set(external)
+        metrics.no_local_endpoints_total.labels("internal", _FAMILY).set(ruleset.no_local_internal)
+        metrics.no_local_endpoints_total.labels("external", _FAMILY).set(ruleset.no_local_external)
         for trigger in triggers:
             metrics.network_programming_duration_seconds.labels(_FAMILY).observe(max(0.0, now - trigger))
         self._health.updated()
 
-    def _tell_failures(self, before: Mapping[Frontend, str], outcome: Outcome) -> None:
-        """Once per frontend and cause, although every sync tries again."""
-        for frontend, why in outcome.failed.items():
-            if before.get(frontend) != why:
-                self._telemetry.log.error(OSError(why), "Failed to bind service address", address=str(frontend))
-
     # -- pages ----------------------------------------------------------------------------------------------------
 
     async def _mode_page(self, asked: Asked) -> Answer:
-        return Answer(200, "text/plain; charset=utf-8", (b"userspace",))
+        return Answer(200, "text/plain; charset=utf-8", (self._mode.name.encode(),))
 
     async def _healthz(self, asked: Asked) -> Answer:
         status = 200 if self._health.alive and self._health.eligible else 503
@@ -232,12 +229,53 @@ class Proxy:
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--hostname-override", required=True, metavar="NODE", help="the node this proxy serves")
+    add("--hostname-override", default="", metavar="NODE", help="the node this proxy serves (required)")
     add("--node-ip", default="127.0.0.1", metavar="IP", help="address that NodePorts are opened on (%(default)s)")
     add("--proxy-mode", default="userspace", choices=MODES, help="how traffic is forwarded (%(default)s)")
     add("--metrics-bind-address", default="127.0.0.1:10249", metavar="IP:PORT", help="(%(default)s)")
     add("--healthz-bind-address", default="127.0.0.1:10256", metavar="IP:PORT", help="(%(default)s)")
     add("--cluster-cidr", default="", metavar="CIDR", help="range of the Pods; unused in userspace mode")
+    add("--cleanup", type=_bool, nargs="?", const=True, default=False, help="remove rules of iptables and exit")
+    iptables = "in iptables mode"
+    add(
+        "--iptables-sync-period",
+        type=seconds,
+        default=30.0,
+        metavar="DURATION",
+        help=f"how often rules are looked after {iptables}, and how soon a failed sync is repeated (30s)",
+    )
+    add(
+        "--iptables-min-sync-period",
+        type=seconds,
+        default=1.0,
+        metavar="DURATION",
+        help=f"time between two syncs {iptables}; 0: sync on every change (1s)",
+    )
+    add(
+        "--iptables-masquerade-bit",
+        type=int,
+        choices=range(32),
+        default=14,
+        metavar="BIT",
+        help=f"the bit of a packet's mark that asks for the node's address {iptables} (%(default)s)",
+    )
+    add(
+        "--masquerade-all",
+        type=_bool,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="BOOL",
+        help=f"give all traffic to cluster IPs the node's address {iptables} (%(default)s)",
+    )
+
+
+def _bool(text: str) -> bool:
+    """A flag's value as Go reads it."""
+    known = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"invalid boolean value {text!r}")
+    return known[text.lower()]
 
 
 def address(text: str) -> Address:
@@ -248,13 +286,62 @@ def address(text: str) -> Address:
     return host.strip("[]"), int(port)
 
 
-def _build(context: Context) -> Proxy:
+def _mode(context: Context) -> Mode:
+    """The chosen mode. Its metrics exist only if it does."""
+    flags, telemetry = context.flags, context.telemetry
+    if flags.proxy_mode == "userspace":
+        return userspace_mode(telemetry.log)
+    if flags.iptables_sync_period < max(flags.iptables_min_sync_period, 1e-9):
+        raise ConfigError("--iptables-sync-period must be greater than 0 and not less than --iptables-min-sync-period")
+    _check(ipaddress.IPv4Address, "--node-ip", flags.node_ip)
+    if flags.cluster_cidr:
+        _check(ipaddress.IPv4Network, "--cluster-cidr", flags.cluster_cidr)
+    config = Config(
+        node_ips=(flags.node_ip,),
+        cluster_cidr=flags.cluster_cidr,
+        masquerade_all=flags.masquerade_all,
+        masquerade_bit=flags.iptables_masquerade_bit,
+    )
+    return iptables_mode(
+        config,
+        telemetry.log,
+        IptablesMetrics(telemetry.metrics),
+        sync_seconds=flags.iptables_sync_period,
+        min_sync_seconds=flags.iptables_min_sync_period,
+    )
+
+
+def _check(kind: Callable[[str], object], flag: str, text: str) -> None:
+    try:
+        kind(text)
+    except ValueError as error:
+        raise ConfigError(f"invalid {flag}: {error}") from error
+
+
+class _Cleanup:
+    """`--cleanup`: a component that is done at once."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Remove what a proxy in iptables mode left behind."""
+        await clean_up(self._telemetry.log)
+        started()
+
+
+def _build(context: Context) -> Component:
     flags = context.flags
+    if flags.cleanup:
+        return _Cleanup(context.telemetry)
+    if not flags.hostname_override:
+        raise ConfigError("--hostname-override is required: the name of the node whose Services it carries")
     return Proxy(
         context.client(),
         context.telemetry,
         flags.hostname_override,
         flags.node_ip,
+        _mode(context),
         pages=context.pages(extra_paths=("/proxyMode",)),
         metrics_address=address(flags.metrics_bind_address),
         healthz_address=address(flags.healthz_bind_address),

@@ -1,16 +1,17 @@
-"""From Services and EndpointSlices to what a node must forward, pure: one Rule per address, port and protocol.
+"""From Services and EndpointSlices to what a node must forward, pure: ServicePorts, or a Rule per address.
 
-Which endpoints a rule gets follows upstream's CategorizeEndpoints: ready ones; if there are none, those that are
+Which endpoints get traffic follows upstream's CategorizeEndpoints: ready ones; if there are none, those that are
 terminating and still serving; with a Local policy only those on this node; with hints only those meant for this zone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kubeglass.components.api.objects import Endpoint, EndpointSlice, Service, ServicePort
+from kubeglass.components.api import objects
+from kubeglass.components.api.objects import Endpoint, EndpointSlice, Service
 
 SERVICE_NAME = "kubernetes.io/service-name"
 _DEFAULT_AFFINITY_SECONDS = 10800
@@ -57,12 +58,86 @@ class Here:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruleset:
-    """All rules of a node, and which Services have endpoints but none here, by their Local traffic policy."""
+class ServicePort:
+    """One port of a Service: where traffic for it comes to, and where it may go under either traffic policy."""
 
-    rules: tuple[Rule, ...]
-    no_local_internal: int = 0
-    no_local_external: int = 0
+    name: str  # namespace/name:port name, as upstream logs it
+    protocol: str
+    port: int
+    cluster_ips: tuple[str, ...]
+    external_ips: tuple[str, ...] = ()
+    load_balancer_ips: tuple[str, ...] = ()
+    node_port: int = 0  # 0: none
+    affinity_seconds: int = 0
+    internal_local: bool = False  # whether traffic to the cluster IPs stays on this node
+    external_local: bool = False  # whether traffic to all other addresses does
+    anywhere: tuple[Backend, ...] = ()
+    here: tuple[Backend, ...] = ()
+
+    @property
+    def internal(self) -> tuple[Backend, ...]:
+        """The backends of the cluster IPs."""
+        return self.here if self.internal_local else self.anywhere
+
+    @property
+    def external(self) -> tuple[Backend, ...]:
+        """The backends of all other addresses."""
+        return self.here if self.external_local else self.anywhere
+
+    @property
+    def has_endpoints(self) -> bool:
+        """Whether traffic could go somewhere, were it not for a Local policy."""
+        return bool(self.anywhere or self.here)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it has other addresses than cluster IPs."""
+        return bool(self.node_port or self.external_ips or self.load_balancer_ips)
+
+    @property
+    def size(self) -> int:
+        """How many addresses it has, not counting node ports."""
+        return len(self.cluster_ips) + len(self.external_ips) + len(self.load_balancer_ips)
+
+    def rules(self, node_ips: Iterable[str]) -> Iterator[Rule]:
+        """One rule per address."""
+        for ip in self.cluster_ips:
+            yield self._rule(ip, self.port, self.internal)
+        for ip in (*self.external_ips, *self.load_balancer_ips):
+            yield self._rule(ip, self.port, self.external)
+        for ip in node_ips if self.node_port else ():
+            yield self._rule(ip, self.node_port, self.external)
+
+    def _rule(self, ip: str, port: int, backends: tuple[Backend, ...]) -> Rule:
+        return Rule(Frontend(ip, port, self.protocol), self.name, backends, self.affinity_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """Everything a node must forward. Its length is the number of addresses."""
+
+    ports: tuple[ServicePort, ...]
+    node_ips: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        node_ips = len(self.node_ips)
+        return sum(port.size + (node_ips if port.node_port else 0) for port in self.ports)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The same by address."""
+        made = [rule for port in self.ports for rule in port.rules(self.node_ips)]
+        return tuple(sorted(made, key=lambda rule: rule.frontend))
+
+    @property
+    def no_local_internal(self) -> int:
+        """Ports with endpoints, but none that traffic from inside may go to."""
+        return sum(port.has_endpoints and not port.internal for port in self.ports)
+
+    @property
+    def no_local_external(self) -> int:
+        """Ports with endpoints, but none that traffic from outside may go to."""
+        return sum(port.has_endpoints and not port.external and port.is_external for port in self.ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +158,13 @@ def rules(services: Iterable[Service], slices: Iterable[EndpointSlice], here: He
         name = found.metadata.labels.get(SERVICE_NAME)
         if name and found.address_type == "IPv4":
             by_service[f"{found.metadata.namespace}/{name}"].append(found)
-    made: list[Rule] = []
-    without_internal = without_external = 0
-    for service in services:
-        if not is_proxied(service):
-            continue
-        for port in service.spec.ports:
-            candidates = _candidates(by_service[service.key], port, here)
-            internal = choose(candidates, here, local=service.spec.internal_traffic_policy == "Local")
-            external = choose(candidates, here, local=service.spec.external_traffic_policy == "Local")
-            everywhere = choose(candidates, here, local=False)
-            without_internal += bool(everywhere) and not internal
-            without_external += bool(everywhere) and not external and _is_external(service)
-            made += _rules_of(service, port, here, internal, external)
-    made.sort(key=lambda rule: rule.frontend)
-    return Ruleset(tuple(made), without_internal, without_external)
+    made = [
+        _service_port(service, port, _candidates(by_service[service.key], port, here), here)
+        for service in services
+        if is_proxied(service)
+        for port in service.spec.ports
+    ]
+    return Ruleset(tuple(made), here.node_ips)
 
 
 def is_proxied(service: Service) -> bool:
@@ -131,7 +198,7 @@ def _hinted(ready: list[_Candidate], here: Here) -> list[_Candidate]:
     return ready
 
 
-def _candidates(slices: Sequence[EndpointSlice], port: ServicePort, here: Here) -> list[_Candidate]:
+def _candidates(slices: Sequence[EndpointSlice], port: objects.ServicePort, here: Here) -> list[_Candidate]:
     found: list[_Candidate] = []
     for each in slices:
         number = next((p.port for p in each.ports if p.name == port.name and _same_protocol(p.protocol, port)), 0)
@@ -140,7 +207,7 @@ def _candidates(slices: Sequence[EndpointSlice], port: ServicePort, here: Here) 
     return found
 
 
-def _same_protocol(protocol: str, port: ServicePort) -> bool:
+def _same_protocol(protocol: str, port: objects.ServicePort) -> bool:
     return (protocol or "TCP") == (port.protocol or "TCP")
 
 
@@ -159,27 +226,25 @@ def _candidate(endpoint: Endpoint, port: int, here: Here) -> _Candidate:
     )
 
 
-def _is_external(service: Service) -> bool:
-    return service.spec.type in ("NodePort", "LoadBalancer") or bool(service.spec.external_ips)
-
-
-def _rules_of(
-    service: Service, port: ServicePort, here: Here, internal: tuple[Backend, ...], external: tuple[Backend, ...]
-) -> Iterable[Rule]:
-    name = f"{service.key}:{port.name}" if port.name else service.key
-    protocol = port.protocol or "TCP"
-    seconds = _affinity_seconds(service)
-    inside = service.spec.cluster_ips or (service.spec.cluster_ip,)
-    for ip in inside:
-        if ":" not in ip:
-            yield Rule(Frontend(ip, port.port, protocol), name, internal, seconds)
-    outside = [*service.spec.external_ips]
-    outside += [found.ip for found in service.status.load_balancer.ingress if found.ip and found.ip_mode != "Proxy"]
-    for ip in outside:
-        yield Rule(Frontend(ip, port.port, protocol), name, external, seconds)
-    if port.node_port:
-        for ip in here.node_ips:
-            yield Rule(Frontend(ip, port.node_port, protocol), name, external, seconds)
+def _service_port(
+    service: Service, port: objects.ServicePort, candidates: Sequence[_Candidate], here: Here
+) -> ServicePort:
+    spec, ingress = service.spec, service.status.load_balancer.ingress
+    inside = spec.cluster_ips or (spec.cluster_ip,)
+    return ServicePort(
+        name=f"{service.key}:{port.name}" if port.name else service.key,
+        protocol=port.protocol or "TCP",
+        port=port.port,
+        cluster_ips=tuple(ip for ip in inside if ":" not in ip),
+        external_ips=tuple(spec.external_ips),
+        load_balancer_ips=tuple(found.ip for found in ingress if found.ip and found.ip_mode != "Proxy"),
+        node_port=port.node_port or 0,
+        affinity_seconds=_affinity_seconds(service),
+        internal_local=spec.internal_traffic_policy == "Local",
+        external_local=spec.external_traffic_policy == "Local",
+        anywhere=choose(candidates, here, local=False),
+        here=choose(candidates, here, local=True),
+    )
 
 
 def _affinity_seconds(service: Service) -> int:

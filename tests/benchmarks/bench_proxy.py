@@ -52,7 +52,7 @@ async def _measure(rounds: int) -> tuple[tuple[float, float], tuple[float, float
         async with asyncio.TaskGroup() as group:
             proxier = UserspaceProxier(group, quiet_telemetry().log)
             frontend = Frontend("127.96.7.8", _free_port())
-            await proxier.sync([Rule(frontend, "default/web", (Backend(*backend),))])
+            await proxier.forward([Rule(frontend, "default/web", (Backend(*backend),))])
             through = (frontend.ip, frontend.port)
             new = await _best(rounds, _new_connections, through, backend)
             kept = await _best(rounds, _kept_connection, through, backend)

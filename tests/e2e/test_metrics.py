@@ -6,7 +6,6 @@ One cluster lives through everything in data/events.yaml and through the request
 from __future__ import annotations
 
 import json
-import math
 import re
 import secrets
 import shutil
@@ -14,14 +13,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
 from tests.e2e.cluster import Cluster, cluster, eventually, ready_pods
+from tests.e2e.families import Page
 from tests.telemetry.metrics import lint, surface
 from tests.telemetry.metrics.moments import Moments
-from tests.telemetry.metrics.surface import Upstream
 
 DATA = Path(__file__).with_name("data")
 OURS = re.compile(r"kubeglass_|python_")
@@ -32,23 +30,10 @@ ELSEWHERE = {
     "apiserver_request_aborts_total": "a client that goes away amid its answer: test_moments of the apiserver",
     "apiserver_terminated_watchers_total": "a watcher too slow for its events: test_moments of the apiserver",
     "etcd_request_errors_total": "a store that fails: test_moments of the apiserver",
+    "kubeproxy_sync_proxy_rules_iptables_restore_failures_total": "another proxy mode: test_proxy_iptables",
     "cronjob_controller_job_creation_skew_duration_seconds": "a minute has to pass: test_moments of the controllers",
 }
 """First-wave metrics whose series need what a healthy cluster cannot be made to do quickly, and who drives them."""
-
-
-class Page(NamedTuple):
-    """One scraped endpoint, as `component/path`."""
-
-    endpoint: str
-    text: str
-
-    def families(self) -> set[str]:
-        """Names of the families that show samples."""
-        shown: set[str] = set()
-        for name in re.findall(r"^(\w+)[{ ]", self.text, re.MULTILINE):
-            shown |= {name, re.sub(r"_(bucket|count|sum)$", "", name)}
-        return shown & set(re.findall(r"^# TYPE (\S+)", self.text, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +108,6 @@ def pages(lived: Cluster) -> list[Page]:
     return found
 
 
-def _table(endpoint: str) -> dict[str, list[Upstream]]:
-    table: dict[str, list[Upstream]] = {}
-    for metric in surface.upstream():
-        if endpoint in metric.endpoints:
-            table.setdefault(metric.name, []).append(metric)
-    return table
-
-
 def _ours(pages: list[Page]) -> list[Page]:
     return [page for page in pages if page.endpoint.partition("/")[0] in surface.COMPONENTS]
 
@@ -154,25 +131,7 @@ def test_no_family_is_invented(pages: list[Page]) -> None:
 def test_families_are_upstreams(pages: list[Page]) -> None:
     """Type, level and labels of each family, and the bounds of each histogram."""
     for page in _ours(pages):
-        table = _table(page.endpoint)
-        helps = dict(re.findall(r"^# HELP (\S+) (.*)", page.text, re.MULTILINE))
-        types = dict(re.findall(r"^# TYPE (\S+) (\S+)", page.text, re.MULTILINE))
-        for name in types.keys() & table.keys():
-            series = re.findall(rf"^{name}(?:_bucket|_sum|_count)?(?:{{(.*)}})? ", page.text, re.MULTILINE)
-            labels = {label for one in series for label in re.findall(r'(\w+)="', one)} - {"le", "quantile"}
-            fits = [metric for metric in table[name] if _fits(metric, types[name], helps[name], labels)]
-            assert fits, f"{page.endpoint} {name}: {types[name]} {helps[name]!r} {labels}"
-            bounds = {float(bound) for one in series for bound in re.findall(r'\ble="([^"]+)"', one)} - {math.inf}
-            wanted = sorted(map(float, fits[0].buckets))
-            assert len(bounds) == len(wanted), f"{page.endpoint} {name}"
-            pairs = zip(sorted(bounds), wanted, strict=True)
-            assert all(math.isclose(ours, theirs, rel_tol=1e-5) for ours, theirs in pairs), f"{page.endpoint} {name}"
-
-
-def _fits(metric: Upstream, kind: str, help_text: str, labels: set[str]) -> bool:
-    level = re.match(r"(?:EXPERIMENTAL: )?\[(\w+)\] ", help_text)
-    known = set(metric.labels) | ({"phase"} if metric.name.endswith("seat_utilization") else set())
-    return (kind, level.group(1) if level else "") == (metric.type, metric.stability) and labels in (known, set())
+        page.assert_upstreams()
 
 
 def test_the_first_wave_is_live(pages: list[Page]) -> None:
@@ -185,13 +144,14 @@ def test_the_first_wave_is_live(pages: list[Page]) -> None:
         and (not metric.deprecated or metric.name == "apiserver_storage_objects")
         and not any(metric.name in shown.get(endpoint, ()) for endpoint in metric.endpoints)
     }
-    assert missing - ELSEWHERE.keys() - surface.FIRST_WAVE_ABSENT == set()
+    assert missing - ELSEWHERE.keys() == set()
 
 
 def test_nine_of_ten_applicable_metrics_are_live(pages: list[Page]) -> None:
     """Of what the document says is exposed, at least 90 % shows samples in this one cluster."""
     shown = {(page.endpoint, name) for page in pages for name in page.families()}
     exposed = [metric for metric in surface.upstream() if surface.match(metric) and not metric.deprecated]
+    exposed = [metric for metric in exposed if metric.name not in surface.IPTABLES_MODE]
     live = [metric for metric in exposed if any((endpoint, metric.name) in shown for endpoint in metric.endpoints)]
     quiet = sorted({metric.name for metric in exposed} - {metric.name for metric in live})
     assert len(live) >= 0.9 * len(exposed), quiet

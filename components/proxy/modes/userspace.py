@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import cast
 
 from kubeglass.components.machinery.loopback import host_port
 from kubeglass.components.proxy.balancing import Balancer
-from kubeglass.components.proxy.rules import Backend, Frontend, Rule, changed
+from kubeglass.components.proxy.modes.mode import Mode, Outcome
+from kubeglass.components.proxy.rules import Backend, Frontend, Rule, Ruleset, changed
 from kubeglass.logging.klog import Logger
 
+_MIN_SYNC_SECONDS = 0.05
+_RETRY_SECONDS = 5.0
 _BACKLOG = 1024
 _CONNECT_SECONDS = 5.0
 _UDP_IDLE_SECONDS = 60.0
@@ -26,14 +29,19 @@ _UDP_SESSIONS = 16384
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What a sync changed, and which frontends could not be bound (tried again at the next sync)."""
+def userspace_mode(log: Logger) -> Mode:
+    """The mode."""
 
-    opened: int = 0
-    closed: int = 0
-    updated: int = 0
-    failed: dict[Frontend, str] = field(default_factory=dict)
+    @asynccontextmanager
+    async def opened(want_sync: Callable[[], None]) -> AsyncIterator[UserspaceProxier]:
+        async with asyncio.TaskGroup() as connections:
+            proxier = UserspaceProxier(connections, log)
+            try:
+                yield proxier
+            finally:
+                proxier.close()
+
+    return Mode("userspace", _MIN_SYNC_SECONDS, _RETRY_SECONDS, opened)
 
 
 class UserspaceProxier:
@@ -44,8 +52,18 @@ class UserspaceProxier:
         self._log = log
         self._rules: dict[Frontend, Rule] = {}
         self._listeners: dict[Frontend, _Listener] = {}
+        self._failed: dict[Frontend, str] = {}
 
-    async def sync(self, rules: Iterable[Rule]) -> Outcome:
+    async def sync(self, ruleset: Ruleset) -> Outcome:
+        """Forward what a node must forward. An address that cannot be bound is logged once per cause."""
+        outcome = await self.forward(ruleset.rules)
+        for frontend, why in outcome.failed.items():
+            if self._failed.get(frontend) != why:
+                self._log.error(OSError(why), "Failed to bind service address", address=str(frontend))
+        self._failed = outcome.failed
+        return outcome
+
+    async def forward(self, rules: Iterable[Rule]) -> Outcome:
         """Make the sockets what the rules say. Open connections live on, whatever happens to their rule."""
         outcome = Outcome()
         wanted = [rule for rule in rules if rule.backends]

@@ -68,7 +68,7 @@ async def test_forwards_in_turn_and_both_ways(log: Logger) -> None:
     """Each connection reaches the next backend; large bodies and half-closed connections pass whole."""
     frontend = Frontend("127.96.7.7", free_port())
     async with backend("a") as a, backend("b") as b, proxier(log) as proxy:
-        outcome = await proxy.sync([Rule(frontend, "default/web", (a, b))])
+        outcome = await proxy.forward([Rule(frontend, "default/web", (a, b))])
         assert (outcome.opened, outcome.failed) == (1, {})
         assert {await ask(frontend), await ask(frontend)} == {b"a:hello", b"b:hello"}
         big = b"x" * 3_000_000
@@ -79,9 +79,9 @@ async def test_refuses_without_backends(log: Logger) -> None:
     """A Service that loses its last endpoint refuses connections at once."""
     frontend = Frontend("127.96.7.7", free_port())
     async with backend("a") as a, proxier(log) as proxy:
-        await proxy.sync([Rule(frontend, "default/web", (a,))])
+        await proxy.forward([Rule(frontend, "default/web", (a,))])
         assert await ask(frontend) == b"a:hello"
-        outcome = await proxy.sync([Rule(frontend, "default/web", ())])
+        outcome = await proxy.forward([Rule(frontend, "default/web", ())])
         assert outcome.closed == 1
         with pytest.raises(ConnectionRefusedError):
             await ask(frontend)
@@ -92,9 +92,9 @@ async def test_a_dead_backend_is_passed_over(log: Logger) -> None:
     frontend = Frontend("127.96.7.7", free_port())
     dead = Backend("127.128.7.1", free_port())
     async with backend("a") as a, proxier(log) as proxy:
-        await proxy.sync([Rule(frontend, "default/web", (dead, a))])
+        await proxy.forward([Rule(frontend, "default/web", (dead, a))])
         assert [await ask(frontend) for _ in range(2)] == [b"a:hello", b"a:hello"]
-        await proxy.sync([Rule(frontend, "default/web", (dead,))])
+        await proxy.forward([Rule(frontend, "default/web", (dead,))])
         with pytest.raises(ConnectionError):
             await ask(frontend)
 
@@ -104,8 +104,8 @@ async def test_several_proxies_share_an_address(log: Logger) -> None:
     frontend = Frontend("127.96.7.7", free_port())
     async with backend("a") as a, proxier(log) as one, proxier(log) as two:
         rule = Rule(frontend, "default/web", (a,))
-        assert (await one.sync([rule])).opened == 1
-        assert (await two.sync([rule])).opened == 1
+        assert (await one.forward([rule])).opened == 1
+        assert (await two.forward([rule])).opened == 1
         one.close()
         for _ in range(5):
             assert await ask(frontend) == b"a:hello"
@@ -119,9 +119,9 @@ async def test_a_taken_port_is_reported(log: Logger) -> None:
         frontend = Frontend("127.96.7.7", other.getsockname()[1])
         async with backend("a") as a, proxier(log) as proxy:
             rule = Rule(frontend, "default/web", (a,))
-            assert (await proxy.sync([rule])).failed == {frontend: "Address already in use"}
+            assert (await proxy.forward([rule])).failed == {frontend: "Address already in use"}
             other.close()
-            assert (await proxy.sync([rule])).opened == 1
+            assert (await proxy.forward([rule])).opened == 1
 
 
 async def test_udp_answers_find_their_client(log: Logger) -> None:
@@ -139,7 +139,7 @@ async def test_udp_answers_find_their_client(log: Logger) -> None:
     target = Backend("127.128.7.1", server.get_extra_info("sockname")[1])
     frontend = Frontend("127.96.7.7", free_port(socket.SOCK_DGRAM), "UDP")
     async with proxier(log) as proxy:
-        await proxy.sync([Rule(frontend, "kube-system/dns", (target,))])
+        await proxy.forward([Rule(frontend, "kube-system/dns", (target,))])
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.setblocking(False)
             client.connect((frontend.ip, frontend.port))
@@ -153,7 +153,7 @@ async def test_nothing_is_lost_of_many_quick_connections(log: Logger) -> None:
     """Whoever writes and ends before the backend is reached is answered all the same, 300 at once."""
     async with backend("a") as server, proxier(log) as made:
         frontend = Frontend("127.96.7.7", free_port())
-        await made.sync([Rule(frontend, "default/web", (server,))])
+        await made.forward([Rule(frontend, "default/web", (server,))])
         texts = [b"%d " % number * 50 for number in range(300)]
         async with asyncio.timeout(60):
             answers = await asyncio.gather(*(ask(frontend, text) for text in texts))

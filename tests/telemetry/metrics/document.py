@@ -19,6 +19,7 @@ from the metric rows in the code (`python -m tests.telemetry.metrics.document`);
 Level is the stability promise: STABLE metrics change only after three releases of warning, BETA after one, ALPHA and
 INTERNAL at once; metrics without a level stand outside the framework. *deprecated* says since when; whether such a
 metric is shown, hidden or gone depends on the release (`--emulated-version`, `--show-hidden-metrics-for-version`).
+*iptables mode*: only there with `--proxy-mode=iptables`.
 Names that begin with `kubeglass_` are ours alone.
 """
 
@@ -50,7 +51,8 @@ def _title(endpoints: tuple[str, ...]) -> str:
 def _line(metric: surface.Upstream) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     deprecated = f" *deprecated {metric.deprecated}*" if metric.deprecated else ""
-    return f"| `{metric.name}`{deprecated} | {metric.type} | {metric.stability or '-'} | {labels} |\n"
+    mode = " *iptables mode*" if metric.name in surface.IPTABLES_MODE else ""
+    return f"| `{metric.name}`{deprecated}{mode} | {metric.type} | {metric.stability or '-'} | {labels} |\n"
 
 
 def _ours_alone() -> Iterator[str]:

@@ -22,12 +22,17 @@ from kubeglass.telemetry.metrics.spelling import number
 HERE = Path(__file__).parent
 
 COMPONENTS = ("apiserver", "controller-manager", "scheduler", "kubelet", "proxy")
-FIRST_WAVE_ABSENT = frozenset(
+IPTABLES_MODE = frozenset(
     {
+        "kubeproxy_sync_full_proxy_rules_duration_seconds",
+        "kubeproxy_sync_partial_proxy_rules_duration_seconds",
+        "kubeproxy_sync_proxy_rules_iptables_last",
+        "kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total",
         "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
+        "kubeproxy_sync_proxy_rules_iptables_total",
     }
 )
-"""First-wave metrics that are not applicable; not_applicable.yaml says why."""
+"""Metrics that only a proxy in iptables mode has: they are read from a cluster of its own, in test_proxy_iptables."""
 EVERYWHERE = tuple(f"{component}/metrics" for component in COMPONENTS)
 
 MODULES: dict[str, tuple[str, ...]] = {
