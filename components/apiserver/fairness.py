@@ -29,7 +29,7 @@ from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.telemetry import Telemetry
 
 _RETRY_SECONDS = 1.0
-_SIZES_SECONDS = 10.0
+_SIZES_SECONDS = 1.0
 """How old the sizes may be that the width of a LIST is estimated from."""
 
 

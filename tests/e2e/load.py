@@ -57,11 +57,18 @@ class Seen:
     bytes: int = 0
     unanswered: int = 0
     """Asked, and still waiting at the end."""
+    unanswered_seconds: float = 0.0
+    """How long these have waited until then, all together."""
 
     def percentile(self, share: float) -> float:
         """A latency in seconds, of the answers that were no rejection."""
         ordered = sorted(self.latencies)
         return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+    def rate(self, pause_seconds: float) -> float:
+        """Answers per second of a connection that pauses after each."""
+        answers = len(self.latencies)
+        return answers / (sum(self.latencies) + self.unanswered_seconds + answers * pause_seconds)
 
 
 @dataclass(slots=True)
@@ -145,6 +152,7 @@ class _Client(asyncio.Protocol):
     def close(self) -> None:
         if self.busy:
             self._seen.unanswered += 1
+            self._seen.unanswered_seconds += time.monotonic() - self._sent
         self._transport.close()
 
 

@@ -292,15 +292,19 @@ class QueueSet:
         self.totals.epochs_wrapped += lowest < 0
 
     def _choose(self, hand: tuple[int, ...]) -> Queue:
-        """The queue of the hand with the least waiting work; the first place to look rotates."""
+        """The queue of the hand with the least waiting work, counting what executes as a seat's work each: it is charged
+        in full only when it ends, and whoever waits behind it then pays. The first place to look rotates."""
         offset = self.enqueues % len(hand)
         self.enqueues += 1
         queues = self.queues
         best = queues[hand[offset]]
-        if best.work:
+        least = best.work + len(best.executing) * SEAT_WORK
+        if least:
             for index in hand[offset + 1 :] + hand[:offset]:
-                if queues[index].work < best.work:
-                    best = queues[index]
+                queue = queues[index]
+                work = queue.work + len(queue.executing) * SEAT_WORK
+                if work < least:
+                    best, least = queue, work
         return best
 
     def _fits(self, seats: int) -> bool:

@@ -62,7 +62,7 @@ def _watch_key(digest: RequestDigest, field_selector: str) -> WatchKey | None:
 
 
 class CollectionSizes:
-    """The last count and average size of every collection, refreshed by the store about once a minute."""
+    """The last count and average size of every collection, refreshed by the store once a second."""
 
     def __init__(self) -> None:
         self._sizes: dict[tuple[str, str], tuple[CollectionStats, int]] = {}

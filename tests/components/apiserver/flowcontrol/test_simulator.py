@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from kubeglass.components.apiserver.flowcontrol.plot import draw
 from kubeglass.components.apiserver.flowcontrol.records import Caller, Record
 from kubeglass.components.apiserver.flowcontrol.schemas import RequestDigest
 from kubeglass.components.apiserver.flowcontrol.seats import SECOND, WorkEstimate
+from kubeglass.components.apiserver.flowcontrol.shufflesharding import Dealer, flow_hash
 from kubeglass.components.apiserver.flowcontrol.simulator import (
     Passage,
     ScenarioError,
@@ -53,6 +55,32 @@ def test_open_loop() -> None:
     outcome = simulate(load_scenario({"flows": [flow], "durationSeconds": 10}))
     assert outcome.flows[0].executed == 100
     assert outcome.flows[0].average_seats == pytest.approx(0.1, rel=0.02)
+
+
+def test_a_mouse_does_not_pay_for_elephants() -> None:
+    """Users of many wide requests share a level with users of few narrow ones. These wait for a seat, but never behind
+    what an elephant's queue will be charged for: their longest wait is shorter than the elephants' mean one."""
+    elephants = [f"system:serviceaccount:zoo:elephant-{index}" for index in range(16)]
+    taken = set().union(*(_hand(user) for user in elephants))
+    mice = [user for user in (f"system:serviceaccount:zoo:mouse-{index}" for index in range(60)) if _hand(user) - taken]
+    flow = {"groups": ["system:serviceaccounts"]}
+    wide = [
+        flow
+        | {"name": user, "user": user, "connections": 12, "seats": 10, "executeSeconds": 0.1 + 0.007 * (7 * index % 16)}
+        for index, user in enumerate(elephants)
+    ]
+    narrow = [
+        flow | {"name": user, "user": user, "thinkSeconds": 1, "executeSeconds": 0.002, "startSeconds": index / 40}
+        for index, user in enumerate(mice[:40])
+    ]
+    scenario = load_scenario({"flows": wide + narrow, "durationSeconds": 30, "warmupSeconds": 12})
+    waits = {flow.name: flow.waits_seconds for flow in simulate(scenario).flows}
+    assert max(mean(waits[user]) for user in mice[:40]) < 0.03
+    assert max(max(waits[user]) for user in mice[:40]) < 0.1 < min(mean(waits[user]) for user in elephants)
+
+
+def _hand(user: str) -> set[int]:
+    return set(Dealer(128, 6).deal(flow_hash("service-accounts", user)))
 
 
 @pytest.mark.parametrize(
