@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kubeglass.components.kubelet.runtime.shim.cgroup import Group
+from kubeglass.components.kubelet.runtime.shim.cgroup import Group, Limits
 
 TOP = "kubepods"
 RUNTIME_GROUP = "k8s.io"
@@ -73,7 +73,7 @@ def _working(*candidates: list[str]) -> list[str]:
 def _works(roots: list[str]) -> bool:
     trial = Group([f"{root}/probe" for root in roots])
     try:
-        trial.create([])
+        trial.create(Limits())
         return trial.limits_memory
     except OSError:
         return False

@@ -21,7 +21,7 @@ from kubeglass.components.kubelet.cgroups.hierarchy import RUNTIME_GROUP, TOP, C
 from kubeglass.components.kubelet.cgroups.limits import BEST_EFFORT, BURSTABLE, PARENTS, POD_PREFIX
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.metrics import CgroupMetrics
-from kubeglass.components.kubelet.runtime.shim.cgroup import Group, Limits, files
+from kubeglass.components.kubelet.runtime.shim.cgroup import Group, Limits
 from kubeglass.components.machinery.process import ConfigError
 from kubeglass.logging.klog import Logger
 
@@ -93,7 +93,7 @@ class PodGroups:
         for name, wanted in self._top().items() if self.per_pod else ():
             try:
                 with self._timed("update"):
-                    self._group(name).set(files(wanted))
+                    self._group(name).set(wanted)
             except OSError as error:
                 self._log.error(error, "Failed to update QoS cgroup configuration", cgroupName=name)
 
@@ -169,7 +169,10 @@ class PodGroups:
 
     def _of(self, pod: Pod) -> _Wanted:
         uid, known = pod.metadata.uid, self._wanted.get(pod.metadata.uid)
-        if known is not None and (known.spec is pod.spec or known.spec == pod.spec):
+        if known is not None and known.spec is pod.spec:
+            return known
+        if known is not None and known.spec == pod.spec:
+            self._wanted[uid] = known._replace(spec=pod.spec)  # the next look need not compare
             return known
         burstable = limits.quality(pod) == "Burstable"
         milli = pod_resources.requests(pod).get("cpu", 0) if burstable else 0
@@ -198,10 +201,10 @@ class PodGroups:
         try:
             if group.exists:
                 with self._timed("update"):
-                    group.set(files(wanted))
+                    group.set(wanted)
             else:
                 with self._timed("create"):
-                    group.create(files(wanted))
+                    group.create(wanted)
         except OSError as error:
             raise CgroupError(f"failed to create container for {name} : {error}") from error
 

@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 PERIOD_MICROSECONDS = 100_000
@@ -29,6 +29,7 @@ class Limits(NamedTuple):
     cpu_quota: int | None = None
     memory: int | None = None
     pids: int | None = None
+    whole: bool = False  # a container's: swap does not stretch its memory, and all of it is killed
 
 
 def shares(milli: int) -> int:
@@ -41,36 +42,45 @@ def quota(milli: int) -> int:
     return max(_MIN_QUOTA_MICROSECONDS, milli * PERIOD_MICROSECONDS // 1000) if milli else -1
 
 
-def files(limits: Limits) -> Iterator[tuple[str, str]]:
-    """(file, value) of each limit, for both versions; weights as upstream converts shares. Pure."""
+def container_limits(spec: dict[str, Any]) -> Limits:
+    """Of memory_limit_bytes, cpu_limit_milli, cpu_request_milli; 0 is no limit. Pure."""
+    milli = spec.get("cpu_limit_milli") or 0
+    return Limits(
+        cpu_shares=shares(spec.get("cpu_request_milli") or 0),
+        cpu_quota=quota(milli) if milli else None,
+        memory=spec.get("memory_limit_bytes") or None,
+        whole=True,
+    )
+
+
+def files_v1(limits: Limits) -> Iterator[tuple[str, str]]:
+    """(file, value) in the words of version 1. Pure."""
     if limits.memory is not None:
         yield "memory.limit_in_bytes", str(limits.memory)
-        yield "memory.max", str(limits.memory)
+        if limits.whole:
+            yield "memory.memsw.limit_in_bytes", str(limits.memory)
     if limits.cpu_quota is not None:
         yield "cpu.cfs_period_us", str(PERIOD_MICROSECONDS)
         yield "cpu.cfs_quota_us", str(limits.cpu_quota)
-        yield "cpu.max", f"{limits.cpu_quota if limits.cpu_quota > 0 else 'max'} {PERIOD_MICROSECONDS}"
     if limits.cpu_shares is not None:
         yield "cpu.shares", str(limits.cpu_shares)
-        yield "cpu.weight", str(1 + (limits.cpu_shares - MIN_SHARES) * 9999 // (MAX_SHARES - MIN_SHARES))
     if limits.pids is not None:
         yield "pids.max", str(limits.pids)
 
 
-def container_files(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The same for memory_limit_bytes, cpu_limit_milli, cpu_request_milli of a container, which swap must not help."""
-    memory, milli = spec.get("memory_limit_bytes") or 0, spec.get("cpu_limit_milli") or 0
-    yield from files(
-        Limits(
-            cpu_shares=shares(spec.get("cpu_request_milli") or 0),
-            cpu_quota=quota(milli) if milli else None,
-            memory=memory or None,
-        )
-    )
-    if memory:
-        yield "memory.memsw.limit_in_bytes", str(memory)
-        yield "memory.swap.max", "0"
-        yield "memory.oom.group", "1"
+def files_v2(limits: Limits) -> Iterator[tuple[str, str]]:
+    """The same in those of version 2; weights as upstream converts shares. Pure."""
+    if limits.memory is not None:
+        yield "memory.max", str(limits.memory)
+        if limits.whole:
+            yield "memory.swap.max", "0"
+            yield "memory.oom.group", "1"
+    if limits.cpu_quota is not None:
+        yield "cpu.max", f"{limits.cpu_quota if limits.cpu_quota > 0 else 'max'} {PERIOD_MICROSECONDS}"
+    if limits.cpu_shares is not None:
+        yield "cpu.weight", str(1 + (limits.cpu_shares - MIN_SHARES) * 9999 // (MAX_SHARES - MIN_SHARES))
+    if limits.pids is not None:
+        yield "pids.max", str(limits.pids)
 
 
 class Group:
@@ -89,16 +99,16 @@ class Group:
         """Whether it was made, in every hierarchy."""
         return bool(self.folders) and all(map(os.path.isdir, self.folders))
 
-    def create(self, values: Iterable[tuple[str, str]]) -> None:
+    def create(self, limits: Limits) -> None:
         """Make the group, and those above where they are missing. Raises OSError."""
         for folder in self.folders:
             _make(folder)
-        self.set(values)
+        self.set(limits)
 
-    def set(self, values: Iterable[tuple[str, str]]) -> None:
-        """Write (file, value) pairs; files of the other version are passed over. Raises OSError."""
+    def set(self, limits: Limits) -> None:
+        """Limit the group; what this kernel has no file for is passed over. Raises OSError."""
         refused = []
-        for file, value in values:
+        for file, value in (files_v2 if self._unified else files_v1)(limits):
             if path := self._find(file):
                 try:
                     _write(path, value)
@@ -108,6 +118,10 @@ class Group:
                     refused.append((path, value))
         for path, value in refused:  # memory alone may never exceed memory with swap, on the way up either
             _write(path, value)
+
+    @property
+    def _unified(self) -> bool:
+        return any(_is_unified(folder) for folder in self.folders[:1])
 
     def join(self) -> None:
         """Move the calling process in; its children are born there. Raises OSError."""
@@ -218,15 +232,20 @@ def _make(folder: str) -> None:
         except FileNotFoundError:
             if attempt == _MAKE_ATTEMPTS - 1:
                 raise
-    if os.path.exists(f"{folder}/cgroup.controllers"):
+    if _is_unified(folder):
         _delegate(os.path.dirname(folder))
+
+
+def _is_unified(folder: str) -> bool:
+    """Whether a group is of version 2."""
+    return os.path.exists(f"{folder}/cgroup.controllers")
 
 
 def _delegate(folder: str) -> None:
     """Version 2: hand the controllers down to `folder` and to what is made below it. Raises OSError."""
     wanted = " ".join(f"+{name}" for name in _V2_CONTROLLERS)
     chain = [folder]
-    while os.path.exists(f"{os.path.dirname(chain[-1])}/cgroup.controllers"):
+    while _is_unified(os.path.dirname(chain[-1])):
         chain.append(os.path.dirname(chain[-1]))
     for group in reversed(chain):
         _write(f"{group}/cgroup.subtree_control", wanted)

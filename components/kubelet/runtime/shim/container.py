@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from kubeglass.components.kubelet.runtime.shim.cgroup import Group, container_files
+from kubeglass.components.kubelet.runtime.shim.cgroup import Group, container_limits
 from kubeglass.components.kubelet.runtime.shim.loop import Loop
 from kubeglass.components.kubelet.runtime.shim.sockets import PodPorts, Supervisor
 from kubeglass.components.kubelet.runtime.shim.spawn import Isolation, StartError, Streams, start_container
@@ -89,7 +89,7 @@ class Container:
 
     def _make_group(self) -> None:
         try:
-            self.group.create(container_files(self.config))
+            self.group.create(container_limits(self.config))
         except OSError as error:
             raise StartError(f"failed to apply cgroup configuration: {error.strerror} {error.filename}") from error
 

@@ -8,7 +8,7 @@ import pytest
 
 from kubeglass.components.api.objects import Pod, decode
 from kubeglass.components.kubelet.cgroups.limits import node_limits, pod_group, pod_limits, quality_limits
-from kubeglass.components.kubelet.runtime.shim.cgroup import Limits, files
+from kubeglass.components.kubelet.runtime.shim.cgroup import Limits, files_v1, files_v2
 
 MIB = 1 << 20
 
@@ -77,10 +77,13 @@ def test_the_groups_above() -> None:
 
 def test_files_of_both_versions() -> None:
     """What is written, in the words of version 1 and 2; what is not limited is not written."""
-    assert dict(files(Limits(1024, 50_000, MIB, 100))) == {
-        "memory.limit_in_bytes": "1048576", "memory.max": "1048576", "cpu.cfs_period_us": "100000",
-        "cpu.cfs_quota_us": "50000", "cpu.max": "50000 100000", "cpu.shares": "1024", "cpu.weight": "39",
-        "pids.max": "100",
+    limits = Limits(1024, 50_000, MIB, 100)
+    assert dict(files_v1(limits)) == {
+        "memory.limit_in_bytes": "1048576", "cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000",
+        "cpu.shares": "1024", "pids.max": "100",
     }  # fmt: skip
-    assert dict(files(Limits(cpu_shares=2))) == {"cpu.shares": "2", "cpu.weight": "1"}
-    assert dict(files(Limits(cpu_quota=-1)))["cpu.max"] == "max 100000"
+    assert dict(files_v2(limits)) == {
+        "memory.max": "1048576", "cpu.max": "50000 100000", "cpu.weight": "39", "pids.max": "100",
+    }  # fmt: skip
+    assert dict(files_v1(Limits(cpu_shares=2))) == {"cpu.shares": "2"}
+    assert dict(files_v2(Limits(cpu_quota=-1))) == {"cpu.max": "max 100000"}

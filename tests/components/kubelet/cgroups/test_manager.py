@@ -20,13 +20,13 @@ from kubeglass.components.kubelet.cgroups.manager import CgroupError, PodGroups
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.metrics import CgroupMetrics
 from kubeglass.components.kubelet.runtime.shim import cgroup
-from kubeglass.components.kubelet.runtime.shim.cgroup import Group
+from kubeglass.components.kubelet.runtime.shim.cgroup import Group, Limits
 from kubeglass.components.machinery.process import ConfigError
 from kubeglass.logging.setup import LoggingOptions, build
 from kubeglass.telemetry.metrics.registry import Registry
 
 DURATION = "kubelet_cgroup_manager_duration_seconds_count"
-FILES = ("cpu.weight", "cpu.max", "memory.max", "pids.max", "cgroup.procs")
+FILES = ("cgroup.controllers", "cpu.weight", "cpu.max", "memory.max", "pids.max", "cgroup.procs")
 
 
 def pod(uid: str, **resources: Any) -> Pod:
@@ -221,7 +221,7 @@ def roots(tmp_path: Path) -> Iterator[list[str]]:
 def test_what_runs_in_a_group_ends_with_it(roots: list[str], tmp_path: Path) -> None:
     """Processes in it and in groups below it are killed."""
     group = Group([f"{root}/kubepods/podu/container" for root in roots])
-    group.create([])
+    group.create(Limits())
     process = subprocess.Popen(["sleep", "100"], preexec_fn=group.join)
     above = Group([f"{root}/kubepods/podu" for root in roots])
     deadline = time.monotonic() + 5
@@ -236,7 +236,7 @@ def test_limits_move_in_both_directions(roots: list[str]) -> None:
     group = Group([f"{root}/kubepods/podu" for root in roots])
     for mebibytes in (64, 256, 32):
         spec = {"memory_limit_bytes": mebibytes << 20, "cpu_limit_milli": mebibytes}
-        group.create(cgroup.container_files(spec))
+        group.create(cgroup.container_limits(spec))
         limit = group.number("memory.limit_in_bytes") or group.number("memory.max")
         assert limit == mebibytes << 20
 

@@ -21,21 +21,27 @@ class TestLimits:
 
     def test_both_versions(self):
         """A memory and a cpu limit in the words of version 1 and 2; swap does not help out."""
-        spec = {"memory_limit_bytes": 64 * MIB, "cpu_limit_milli": 500, "cpu_request_milli": 250}
-        rows = dict(cgroup.container_files(spec))
-        assert rows["memory.limit_in_bytes"] == rows["memory.memsw.limit_in_bytes"] == rows["memory.max"] == "67108864"
-        assert rows["cpu.cfs_quota_us"] == "50000"
-        assert rows["cpu.max"] == "50000 100000"
-        assert rows["cpu.shares"] == "256"
-        assert rows["memory.swap.max"] == "0"
+        limits = cgroup.container_limits(
+            {"memory_limit_bytes": 64 * MIB, "cpu_limit_milli": 500, "cpu_request_milli": 250}
+        )
+        assert dict(cgroup.files_v1(limits)) == {
+            "memory.limit_in_bytes": "67108864", "memory.memsw.limit_in_bytes": "67108864",
+            "cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000", "cpu.shares": "256",
+        }  # fmt: skip
+        assert dict(cgroup.files_v2(limits)) == {
+            "memory.max": "67108864", "memory.swap.max": "0", "memory.oom.group": "1",
+            "cpu.max": "50000 100000", "cpu.weight": "10",
+        }  # fmt: skip
 
     def test_no_limits(self):
         """Without limits only the smallest share is set."""
-        assert dict(cgroup.container_files({})) == {"cpu.shares": "2", "cpu.weight": "1"}
+        limits = cgroup.container_limits({})
+        assert dict(cgroup.files_v1(limits)) == {"cpu.shares": "2"}
+        assert dict(cgroup.files_v2(limits)) == {"cpu.weight": "1"}
 
     def test_a_tiny_quota_is_one_the_kernel_takes(self):
         """One millicore is raised to the kernel's least quota of a millisecond."""
-        assert dict(cgroup.container_files({"cpu_limit_milli": 1}))["cpu.cfs_quota_us"] == "1000"
+        assert cgroup.container_limits({"cpu_limit_milli": 1}).cpu_quota == 1000
 
 
 @pytest.fixture
