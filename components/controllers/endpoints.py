@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kubeglass.components.api.kinds import ENDPOINTS, POD, SERVICE
@@ -41,14 +41,14 @@ def plan(service: Service, pods: Sequence[Pod], existing: Endpoints | None) -> P
     if service.spec.cluster_ip == "None":
         labels[HEADLESS] = ""
     if existing is None:
-        return Plan((Create(ENDPOINTS, _new(service, subsets, labels, members), ignore_existing=True),))
+        return Plan((Create(ENDPOINTS, _new(service, subsets, labels), ignore_existing=True),))
     before = [encode(subset) for subset in existing.subsets]
     stale = {key: None for key in existing.metadata.labels if key not in labels}
     fresh = {key: value for key, value in labels.items() if existing.metadata.labels.get(key) != value}
     if before == subsets and not stale and not fresh:
         return Plan()
     meta = existing.metadata
-    annotations: dict[str, Any] = {TRIGGER_TIME: trigger_time(service, members)}
+    annotations: dict[str, Any] = {TRIGGER_TIME: trigger_time(service, _moved(existing, subsets, members), new=False)}
     if len(members) > MAX_ADDRESSES:
         annotations[OVER_CAPACITY] = "truncated"
     elif OVER_CAPACITY in meta.annotations:
@@ -62,16 +62,28 @@ def plan(service: Service, pods: Sequence[Pod], existing: Endpoints | None) -> P
     return Plan((Patch(ENDPOINTS, meta.name, meta.namespace, patch),))
 
 
-def _new(
-    service: Service, subsets: list[dict[str, Any]], labels: dict[str, str], members: Sequence[Pod]
-) -> dict[str, Any]:
+def _new(service: Service, subsets: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, Any]:
     meta = service.metadata
     metadata: dict[str, Any] = {"name": meta.name, "namespace": meta.namespace, "labels": labels}
-    stamp = trigger_time(service, members)
+    stamp = trigger_time(service, (), new=True)
     if stamp:
         metadata["annotations"] = {TRIGGER_TIME: stamp}
     body = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata}
     return {**body, "subsets": subsets} if subsets else body
+
+
+def _moved(existing: Endpoints, subsets: Sequence[Mapping[str, Any]], members: Iterable[Pod]) -> Iterator[Pod]:
+    """Pods that are not listed yet, or with another readiness."""
+    before = {address for one in existing.subsets for address in _listed(encode(one))}
+    moved = {ip for one in subsets for ip, ready in _listed(one) if (ip, ready) not in before}
+    return (pod for pod in members if pod.status.pod_ip in moved)
+
+
+def _listed(subset: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """(address, ready) of a subset as it travels."""
+    for field, ready in (("addresses", True), ("notReadyAddresses", False)):
+        for address in subset.get(field, ()):
+            yield address["ip"], ready
 
 
 def _subsets(service: Service, members: Sequence[Pod]) -> list[dict[str, Any]]:

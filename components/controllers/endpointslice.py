@@ -6,8 +6,9 @@ Slices of one Service are grouped by address family and ports. Upstream: endpoin
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from kubeglass.components.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
@@ -61,6 +62,7 @@ def plan(observed: Observed) -> Plan:
     if service.metadata.deletion_timestamp or not has_selector(service):
         return Plan()
     desired, sources = _desired(observed)
+    stamp = trigger_time(service, _moved(observed.slices, desired, sources), new=not observed.slices)
     families = _families(service)
     existing: dict[Group, list[EndpointSlice]] = defaultdict(list)
     for found in observed.slices:
@@ -73,7 +75,7 @@ def plan(observed: Observed) -> Plan:
             kept = next((group for group in existing if group[0] == family and not group[1]), (family, ()))
             desired[kept] = []
     for group, endpoints in desired.items():
-        actions += _settle(observed, group, endpoints, existing.pop(group, []), sources, facts)
+        actions += _settle(observed, group, endpoints, existing.pop(group, []), stamp, facts)
     for stale in existing.values():
         for found in stale:
             facts["removed"] += len(found.endpoints)
@@ -95,6 +97,17 @@ def _desired(observed: Observed) -> tuple[dict[Group, list[Endpoint]], dict[str,
                 desired.setdefault((family, ports_in(service, pod)), []).append(endpoint)
                 sources[address] = pod
     return desired, sources
+
+
+def _moved(
+    slices: Iterable[EndpointSlice], desired: Mapping[Group, Sequence[Endpoint]], sources: Mapping[str, Pod]
+) -> Iterator[Pod]:
+    """Pods that the slices do not have yet, or with another readiness."""
+    known = {found.addresses[0]: found.conditions.serving for one in slices for found in one.endpoints}
+    for endpoint in chain.from_iterable(desired.values()):
+        address = endpoint["addresses"][0]
+        if known.get(address) != endpoint["conditions"]["serving"]:
+            yield sources[address]
 
 
 def _families(service: Service) -> tuple[Family, ...]:
@@ -145,36 +158,30 @@ def _settle(
     group: Group,
     endpoints: Sequence[Endpoint],
     slices: Sequence[EndpointSlice],
-    sources: Mapping[str, Pod],
+    stamp: str | None,
     facts: dict[str, float],
 ) -> list[Action]:
     """Keep endpoints in the slices they are in, fill free room of slices that change anyway, then make new slices."""
     wanted = {endpoint["addresses"][0]: endpoint for endpoint in endpoints}
     contents: list[tuple[EndpointSlice, list[Endpoint], bool]] = []
-    touched: list[Pod] = []
     for found in slices:
         before = [encode(endpoint) for endpoint in found.endpoints]
         after = []
         for old in before:
-            address = old["addresses"][0]
-            new = wanted.pop(address, None)
+            new = wanted.pop(old["addresses"][0], None)
             if new is None:
                 facts["removed"] += 1
                 continue
             after.append(new)
-            if new != old:
-                touched.append(sources[address])
         contents.append((found, after, after != before))
     rest = list(wanted.values())
     facts["added"] += len(rest)
-    touched += [sources[endpoint["addresses"][0]] for endpoint in rest]
     settled: list[tuple[EndpointSlice, list[Endpoint], bool]] = []
     for found, after, changed in sorted(contents, key=lambda item: (not item[2], -len(item[1]))):
         room = MAX_ENDPOINTS - len(after)
         if rest and room > 0 and (changed or len(rest) <= room):
             after, rest, changed = after + rest[:room], rest[room:], True
         settled.append((found, after, changed))
-    stamp = trigger_time(observed.service, touched)
     actions = _writes(observed.service, settled, bool(rest), stamp)
     while rest or not (settled or actions):
         actions.append(_new_slice(observed.service, group, rest[:MAX_ENDPOINTS], stamp))
@@ -220,7 +227,7 @@ def _become(old: EndpointSlice, new: Mapping[str, Any]) -> Patch:
 
 
 def _writes(
-    service: Service, settled: Sequence[tuple[EndpointSlice, list[Endpoint], bool]], more: bool, stamp: str
+    service: Service, settled: Sequence[tuple[EndpointSlice, list[Endpoint], bool]], more: bool, stamp: str | None
 ) -> list[Action]:
     actions: list[Action] = []
     kept = 0
@@ -250,7 +257,7 @@ def _labels(service: Service) -> dict[str, str]:
     return labels
 
 
-def _new_slice(service: Service, group: Group, endpoints: Sequence[Endpoint], stamp: str) -> Create:
+def _new_slice(service: Service, group: Group, endpoints: Sequence[Endpoint], stamp: str | None) -> Create:
     meta = service.metadata
     family, ports = group
     metadata: dict[str, Any] = {

@@ -71,16 +71,16 @@ def has_selector(service: Service) -> bool:
     return bool(service.spec.selector) and service.spec.type != "ExternalName"
 
 
-def trigger_time(service: Service, changed: Iterable[Pod]) -> str:
-    """When the earliest of the changes behind a write happened: a Pod's readiness moved, or the Service came."""
-    stamps = []
-    for pod in changed:
-        ready = condition(pod, "Ready")
-        if pod.metadata.deletion_timestamp:
-            stamps.append(pod.metadata.deletion_timestamp)
-        elif ready is not None and ready.last_transition_time:
-            stamps.append(ready.last_transition_time)
-    return min(stamps, default=service.metadata.creation_timestamp)
+def trigger_time(service: Service, moved: Iterable[Pod], *, new: bool) -> str | None:
+    """When the earliest of the changes behind a write happened: a `new` Service came, or the readiness of Pods moved.
+
+    None where nobody says when, as for a Pod that goes: with the time of something older, proxies would measure that
+    the network takes so long.
+    """
+    if new:
+        return service.metadata.creation_timestamp or None
+    ready = (condition(pod, "Ready") for pod in moved)
+    return min((found.last_transition_time for found in ready if found and found.last_transition_time), default=None)
 
 
 def follow_services(services: Informer[Service], pods: Informer[Pod], queue: WorkQueue[str]) -> None:

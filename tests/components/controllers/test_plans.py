@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from kubeglass.components.api import kinds
 from kubeglass.components.api.objects import (
+    Endpoints,
     EndpointSlice,
     Node,
     ObjectMeta,
@@ -20,7 +21,7 @@ from kubeglass.components.api.objects import (
     Toleration,
     decode,
 )
-from kubeglass.components.controllers import endpointslice, nodelifecycle, podgc, tainteviction
+from kubeglass.components.controllers import endpoints, endpointslice, nodelifecycle, podgc, tainteviction
 from kubeglass.components.controllers.actions import Create, Delete, Patch
 from kubeglass.components.controllers.arithmetic import fnv32a, safe_encode, scaled, template_hash
 from kubeglass.components.controllers.controllers import CONTROLLERS, selected
@@ -31,10 +32,13 @@ from kubeglass.components.controllers.podstate import deletion_rank
 from kubeglass.components.machinery import clock
 from kubeglass.components.machinery.process import ConfigError
 
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 NOW = clock.parse("2026-01-02T03:04:05Z")
 
 
-def pod(name: str, ip: str = "10.0.0.1", *, ready: bool = True, **meta: Any) -> Pod:
+def pod(
+    name: str, ip: str = "10.0.0.1", *, ready: bool = True, moved: str = "2026-01-02T03:00:00Z", **meta: Any
+) -> Pod:
     return decode(
         Pod,
         {
@@ -46,7 +50,7 @@ def pod(name: str, ip: str = "10.0.0.1", *, ready: bool = True, **meta: Any) -> 
             "status": {
                 "phase": "Running",
                 "podIP": ip,
-                "conditions": [{"type": "Ready", "status": str(ready), "lastTransitionTime": "2026-01-02T03:00:00Z"}],
+                "conditions": [{"type": "Ready", "status": str(ready), "lastTransitionTime": moved}],
             },
         },
     )
@@ -93,7 +97,13 @@ def test_whom_to_delete_first() -> None:
 SERVICE = decode(
     Service,
     {
-        "metadata": {"name": "web", "namespace": "default", "uid": "s", "labels": {"team": "x"}},
+        "metadata": {
+            "name": "web",
+            "namespace": "default",
+            "uid": "s",
+            "labels": {"team": "x"},
+            "creationTimestamp": "2026-01-02T03:01:00Z",
+        },
         "spec": {
             "type": "ClusterIP",
             "clusterIP": "127.96.0.5",
@@ -112,6 +122,24 @@ def slices(*actions: Any) -> list[EndpointSlice]:
     ]
 
 
+def slices_patch(before: list[Pod], now: list[Pod]) -> Any:
+    """What is written to a Service's slice when its Pods change."""
+    made = slices(*endpointslice.plan(endpointslice.Observed(SERVICE, before, [], {})).actions)
+    (action,) = endpointslice.plan(endpointslice.Observed(SERVICE, now, made, {})).actions
+    assert isinstance(action, Patch)
+    return action.patch
+
+
+def endpoints_patch(before: list[Pod], now: list[Pod]) -> Any:
+    """The same for its Endpoints."""
+    (made,) = endpoints.plan(SERVICE, before, None).actions
+    assert isinstance(made, Create)
+    assert made.obj["metadata"]["annotations"] == {TRIGGER_TIME: "2026-01-02T03:01:00Z"}
+    (action,) = endpoints.plan(SERVICE, now, decode(Endpoints, made.obj)).actions
+    assert isinstance(action, Patch)
+    return action.patch
+
+
 def test_a_slice_for_a_service() -> None:
     """The first Pods make one slice, with labels, owner, resolved port and conditions."""
     observed = endpointslice.Observed(SERVICE, [pod("a"), pod("b", "10.0.0.2", ready=False)], [], {"node-1": "z"})
@@ -125,9 +153,8 @@ def test_a_slice_for_a_service() -> None:
     assert action.obj["ports"] == [{"name": "", "port": 8080, "protocol": "TCP"}]
     assert [e["conditions"]["ready"] for e in action.obj["endpoints"]] == [True, False]
     assert action.obj["endpoints"][0]["zone"] == "z"
-    assert action.obj["metadata"]["annotations"] == {
-        "endpoints.kubernetes.io/last-change-trigger-time": "2026-01-02T03:00:00Z"
-    }
+    # The Service is younger than its Pods.
+    assert action.obj["metadata"]["annotations"] == {TRIGGER_TIME: "2026-01-02T03:01:00Z"}
 
 
 def test_nothing_changes_twice() -> None:
@@ -162,8 +189,25 @@ def test_the_empty_slice_becomes_the_first_full_one() -> None:
     assert isinstance(action, Patch) and action.name == empty.metadata.name
     assert [endpoint["addresses"] for endpoint in action.patch["endpoints"]] == [[pod("a").status.pod_ip]]
     assert action.patch["ports"] == [{"name": "", "port": 8080, "protocol": "TCP"}]
-    stamp = {"endpoints.kubernetes.io/last-change-trigger-time": "2026-01-02T03:00:00Z"}
-    assert action.patch["metadata"]["annotations"] == stamp
+    assert action.patch["metadata"]["annotations"] == {TRIGGER_TIME: "2026-01-02T03:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("now", "stamp"),
+    [
+        ([pod("a"), pod("b", "10.0.0.2"), pod("c", "10.0.0.3", moved="2026-01-02T05:00:00Z")], "2026-01-02T05:00:00Z"),
+        ([pod("a", ready=False, moved="2026-01-02T04:00:00Z"), pod("b", "10.0.0.2")], "2026-01-02T04:00:00Z"),
+        ([pod("a")], None),
+        ([], None),
+        ([pod("a", deletionTimestamp="2026-01-02T09:00:00Z"), pod("b", "10.0.0.2")], None),
+    ],
+    ids=["comes", "is not ready any more", "goes", "all go", "begins to terminate"],
+)
+@pytest.mark.parametrize("plan", [slices_patch, endpoints_patch])
+def test_the_time_of_a_change_is_that_of_its_cause(plan: Any, now: list[Pod], stamp: str | None) -> None:
+    """Of those Pods whose readiness moved; where nobody says when, no time is better than that of something older."""
+    patch = plan([pod("a"), pod("b", "10.0.0.2")], now)
+    assert patch["metadata"]["annotations"][TRIGGER_TIME] == stamp
 
 
 def test_a_slice_of_an_earlier_service_is_not_reused() -> None:
