@@ -17,8 +17,6 @@ from kubeglass.components.machinery.informer import Change, Informer
 from kubeglass.components.machinery.process import Component, ComponentSpec, ConfigError, Context, seconds
 from kubeglass.components.proxy.health import ProxyHealth
 from kubeglass.components.proxy.metrics import ChangeMetrics, HealthMetrics, IptablesMetrics, SyncMetrics
-from kubeglass.components.proxy.modes.iptables import clean_up, iptables_mode
-from kubeglass.components.proxy.modes.iptables_text import Config
 from kubeglass.components.proxy.modes.mode import Mode, Outcome, Proxier
 from kubeglass.components.proxy.modes.userspace import userspace_mode
 from kubeglass.components.proxy.rules import Here, Ruleset, rules
@@ -287,10 +285,13 @@ def address(text: str) -> Address:
 
 
 def _mode(context: Context) -> Mode:
-    """The chosen mode. Its metrics exist only if it does."""
+    """The chosen mode. Its metrics, and the memory its code takes, are there only if it is."""
     flags, telemetry = context.flags, context.telemetry
     if flags.proxy_mode == "userspace":
         return userspace_mode(telemetry.log)
+    from kubeglass.components.proxy.modes.iptables import iptables_mode
+    from kubeglass.components.proxy.modes.iptables_text import Config
+
     if flags.iptables_sync_period < max(flags.iptables_min_sync_period, 1e-9):
         raise ConfigError("--iptables-sync-period must be greater than 0 and not less than --iptables-min-sync-period")
     _check(ipaddress.IPv4Address, "--node-ip", flags.node_ip)
@@ -326,6 +327,8 @@ class _Cleanup:
 
     async def run(self, started: Callable[[], None]) -> None:
         """Remove what a proxy in iptables mode left behind."""
+        from kubeglass.components.proxy.modes.iptables import clean_up
+
         await clean_up(self._telemetry.log)
         started()
 

@@ -3,7 +3,7 @@
 A ServicePort is entered by rules in the shared chains (KUBE-SERVICES, KUBE-NODEPORTS and the two of the filter table)
 and has chains of its own, named by a hash: KUBE-SVC- balances over all endpoints, KUBE-SVL- over those of this node,
 KUBE-EXT- is where traffic from outside arrives, KUBE-SEP- sends to one endpoint. Where the loopback network asks for
-something else than upstream writes, decisions/0014 says why.
+something else than upstream writes, decisions/0015 says why.
 """
 
 from __future__ import annotations
