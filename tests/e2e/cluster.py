@@ -156,8 +156,9 @@ def cluster(*up: str, unprivileged: bool = False) -> Iterator[Cluster]:
             running.kubeglass("up", "--detach", "--ports", "auto", *up)
             yield running
         finally:
-            running.kubeglass("down", check=False)
-        assert leftovers(data) == []
+            ended = running.kubeglass("down", check=False)
+        left = leftovers(data)
+        assert not left, "\n".join([*left, ended.stdout, ended.stderr])
 
 
 def leftovers(data: Path) -> list[str]:
