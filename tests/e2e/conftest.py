@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from tests.e2e.cluster import Cluster, cluster
 
-LONG = ("test_prove", "test_apf_load", "test_apf_whatif", "test_logs_leaks", "test_traces_long")
+LONG = ("test_prove", "test_apf_load", "test_apf_whatif", "test_logs_leaks", "test_traces_long", "test_monitoring_long")
 """Minutes each, and sensitive to whatever else the machine does: `make test-long` runs them, `make test` does not."""
 
 

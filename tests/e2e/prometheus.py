@@ -44,6 +44,13 @@ class Prometheus:
         targets: list[Any] = self.get("targets", state="active")["activeTargets"]
         return targets
 
+    def targets_are_up(self) -> bool:
+        """Whether there are targets, and every one has been scraped well. Raises AssertionError with what is wrong."""
+        targets = self.targets()
+        bad = {target["scrapeUrl"]: target["lastError"] for target in targets if target["health"] != "up"}
+        assert targets and not bad, bad
+        return True
+
     def alerts(self) -> dict[str, set[str]]:
         """Alerts that are pending or firing: name to states."""
         found: dict[str, set[str]] = {}

@@ -37,7 +37,7 @@ def watched() -> Iterator[Cluster]:
     with cluster("--prometheus") as running:
         began = time.monotonic()
         prometheus = Prometheus(running.status()["monitoring"]["prometheus"]["url"])
-        eventually(lambda: all_up(prometheus), "all targets are up", 30)
+        eventually(prometheus.targets_are_up, "all targets are up", 30)
         running.seconds_until_watched = time.monotonic() - began
         running.kubectl("apply", "-f", str(community.ROWS.with_name("workload.yaml")))
         running.kubectl("label", "node", "node-1", "node-role.kubernetes.io/control-plane=")
@@ -48,13 +48,6 @@ def watched() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def prometheus(watched: Cluster) -> Prometheus:
     return Prometheus(watched.status()["monitoring"]["prometheus"]["url"])
-
-
-def all_up(prometheus: Prometheus) -> bool:
-    targets = prometheus.targets()
-    bad = {target["scrapeUrl"]: target["lastError"] for target in targets if target["health"] != "up"}
-    assert targets and not bad, bad
-    return True
 
 
 def test_every_target_is_up_in_fifteen_seconds(watched):
