@@ -1,7 +1,8 @@
 """Clients of an API server, many at once, as a process of their own: `python load.py PLAN.json` prints what they saw.
 
-Every connection asks again as soon as it was answered and has paused (a closed loop), over one kept-alive TLS
-connection. Bodies are counted, not kept. The plan and the result are the dataclasses below, as JSON.
+A user's connections are all open before its first request. Every one asks again as soon as it was answered and has
+paused (a closed loop), over one kept-alive TLS connection. Bodies are counted, not kept. The plan and the result are
+the dataclasses below, as JSON.
 """
 
 from __future__ import annotations
@@ -97,7 +98,6 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self.ask()
 
     def ask(self) -> None:
         if self._run.over or self._transport.is_closing():
@@ -205,6 +205,8 @@ class _Run:
             make = lambda: _Client(self, flow, head.encode())  # noqa: E731
             _, client = await self.loop.create_connection(make, host, int(port), ssl=tls)
             clients.append(client)
+        for client in clients:
+            client.ask()
         return clients
 
 
