@@ -10,16 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from kubeglass.components.scheduler.framework import (
-    Code,
-    CycleState,
-    Diagnosis,
-    FilterPlugin,
-    Framework,
-    Nomination,
-    ScoredNode,
-    Status,
-)
+from kubeglass.components.scheduler.framework import Framework, ScoredNode
+from kubeglass.components.scheduler.interface import Code, CycleState, Diagnosis, FilterPlugin, Nomination, Status
 from kubeglass.components.scheduler.queue import Nominator
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 

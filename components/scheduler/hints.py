@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kubeglass.components.scheduler.framework import CycleState, Status
+from kubeglass.components.scheduler.interface import CycleState, Status
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo
 
 

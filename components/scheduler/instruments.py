@@ -13,8 +13,8 @@ from typing import Any
 
 from kubeglass.components.api.kinds import POD
 from kubeglass.components.api.semantics import about
-from kubeglass.components.scheduler.framework import Code
 from kubeglass.components.scheduler.hints import Hint, Occurrence, hint_of
+from kubeglass.components.scheduler.interface import Code
 from kubeglass.components.scheduler.metrics import (
     CACHE_SIZE,
     PENDING_PODS,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from random import Random
 
 from kubeglass.components.api.objects import PodDisruptionBudget
-from kubeglass.components.scheduler.framework import Enabled, Status
+from kubeglass.components.scheduler.framework import Enabled
+from kubeglass.components.scheduler.interface import Status
 from kubeglass.components.scheduler.plugins.imagelocality import ImageLocality
 from kubeglass.components.scheduler.plugins.interpodaffinity import InterPodAffinity
 from kubeglass.components.scheduler.plugins.placement import (

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
-from kubeglass.components.scheduler.framework import Status
 from kubeglass.components.scheduler.hints import Hint, Occurrence
+from kubeglass.components.scheduler.interface import Status
 from kubeglass.components.scheduler.snapshot import PodInfo
 from kubeglass.telemetry.tracing.causality import triggered_by
 from kubeglass.telemetry.tracing.context import SpanContext

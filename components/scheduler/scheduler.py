@@ -25,16 +25,9 @@ from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.components.scheduler.conditions import disruption_patch, pod_scheduled_patch
 from kubeglass.components.scheduler.cycle import Cycle, Decision
 from kubeglass.components.scheduler.feed import Feed
-from kubeglass.components.scheduler.framework import (
-    SUCCESS,
-    CycleState,
-    Framework,
-    Nomination,
-    PluginFailed,
-    Status,
-    error,
-)
+from kubeglass.components.scheduler.framework import Framework, PluginFailed
 from kubeglass.components.scheduler.instruments import CountedQueue, Measured, Present, measured_hint
+from kubeglass.components.scheduler.interface import SUCCESS, CycleState, Nomination, Status, error
 from kubeglass.components.scheduler.metrics import (
     ApiCallMetrics,
     AttemptMetrics,

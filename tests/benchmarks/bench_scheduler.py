@@ -20,7 +20,8 @@ from kubeglass.components.api.objects import Node, Pod, decode
 from kubeglass.components.apiserver.testing import quiet_telemetry, running
 from kubeglass.components.machinery.process import start
 from kubeglass.components.scheduler.cycle import Cycle
-from kubeglass.components.scheduler.framework import SUCCESS, Code, Framework
+from kubeglass.components.scheduler.framework import Framework
+from kubeglass.components.scheduler.interface import SUCCESS, Code
 from kubeglass.components.scheduler.plugins.volumes import VolumeSources
 from kubeglass.components.scheduler.profile import Surroundings, default_plugins
 from kubeglass.components.scheduler.queue import Nominator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kubeglass.components.scheduler.framework import MAX_NODE_SCORE, SUCCESS, CycleState, Status
+from kubeglass.components.scheduler.interface import MAX_NODE_SCORE, SUCCESS, CycleState, Status
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 
 _MB = 1024 * 1024

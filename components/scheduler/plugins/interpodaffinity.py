@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
-from kubeglass.components.scheduler.framework import (
+from kubeglass.components.scheduler.hints import Occurrence
+from kubeglass.components.scheduler.interface import (
     MAX_NODE_SCORE,
     SKIP,
     SUCCESS,
@@ -19,7 +20,6 @@ from kubeglass.components.scheduler.framework import (
     unresolvable,
     unschedulable,
 )
-from kubeglass.components.scheduler.hints import Occurrence
 from kubeglass.components.scheduler.snapshot import AffinityTerm, NodeInfo, PodInfo, Snapshot
 
 Pairs = Counter[tuple[str, str]]

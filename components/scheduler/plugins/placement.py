@@ -6,7 +6,8 @@ from collections.abc import MutableMapping, Sequence
 
 from kubeglass.components.api import placement
 from kubeglass.components.api.objects import NodeSelector, PreferredSchedulingTerm, Taint
-from kubeglass.components.scheduler.framework import (
+from kubeglass.components.scheduler.hints import DecidesByNode
+from kubeglass.components.scheduler.interface import (
     MAX_NODE_SCORE,
     SKIP,
     SUCCESS,
@@ -15,7 +16,6 @@ from kubeglass.components.scheduler.framework import (
     unresolvable,
     unschedulable,
 )
-from kubeglass.components.scheduler.hints import DecidesByNode
 from kubeglass.components.scheduler.snapshot import HostPort, NodeInfo, PodInfo, Snapshot
 
 _CORDONED = Taint(key="node.kubernetes.io/unschedulable", effect=placement.NO_SCHEDULE)

@@ -14,15 +14,8 @@ from random import Random
 
 from kubeglass.components.api.objects import PodDisruptionBudget
 from kubeglass.components.api.selectors import from_label_selector
-from kubeglass.components.scheduler.framework import (
-    Code,
-    CycleState,
-    Diagnosis,
-    Framework,
-    Nomination,
-    Status,
-    unschedulable,
-)
+from kubeglass.components.scheduler.framework import Framework
+from kubeglass.components.scheduler.interface import Code, CycleState, Diagnosis, Nomination, Status, unschedulable
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 
 _MIN_CANDIDATES = 100

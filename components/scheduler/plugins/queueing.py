@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from kubeglass.components.scheduler.framework import SUCCESS, CycleState, Status, unresolvable
+from kubeglass.components.scheduler.interface import SUCCESS, CycleState, Status, unresolvable
 from kubeglass.components.scheduler.snapshot import PodInfo
 
 

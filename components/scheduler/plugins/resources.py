@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kubeglass.components.scheduler.framework import MAX_NODE_SCORE, SKIP, SUCCESS, Code, CycleState, Status
 from kubeglass.components.scheduler.hints import DecidesByNode
+from kubeglass.components.scheduler.interface import MAX_NODE_SCORE, SKIP, SUCCESS, Code, CycleState, Status
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 
 SCORED = ("cpu", "memory")

@@ -14,7 +14,8 @@ from math import log
 from kubeglass.components.api import placement
 from kubeglass.components.api.objects import LabelSelector, LabelSelectorRequirement, TopologySpreadConstraint
 from kubeglass.components.api.selectors import Selector, from_label_selector
-from kubeglass.components.scheduler.framework import (
+from kubeglass.components.scheduler.hints import Occurrence
+from kubeglass.components.scheduler.interface import (
     MAX_NODE_SCORE,
     SKIP,
     SUCCESS,
@@ -23,7 +24,6 @@ from kubeglass.components.scheduler.framework import (
     unresolvable,
     unschedulable,
 )
-from kubeglass.components.scheduler.hints import Occurrence
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 
 HOSTNAME = "kubernetes.io/hostname"

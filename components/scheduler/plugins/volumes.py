@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from kubeglass.components.api import placement
 from kubeglass.components.api.objects import PersistentVolume, PersistentVolumeClaim, StorageClass
 from kubeglass.components.api.volumes import NO_PROVISIONER, WAIT_FOR_FIRST_CONSUMER, best_match
-from kubeglass.components.scheduler.framework import SKIP, SUCCESS, CycleState, Status, error, unresolvable
 from kubeglass.components.scheduler.hints import Occurrence
+from kubeglass.components.scheduler.interface import SKIP, SUCCESS, CycleState, Status, error, unresolvable
 from kubeglass.components.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 
 

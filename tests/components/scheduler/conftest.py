@@ -11,7 +11,8 @@ import pytest
 
 from kubeglass.components.api.objects import LabelSelector, Node, Pod, PodDisruptionBudget, decode
 from kubeglass.components.scheduler.cycle import Cycle
-from kubeglass.components.scheduler.framework import Code, Framework, Status
+from kubeglass.components.scheduler.framework import Framework
+from kubeglass.components.scheduler.interface import Code, Status
 from kubeglass.components.scheduler.plugins.volumes import VolumeSources
 from kubeglass.components.scheduler.profile import Surroundings, default_plugins
 from kubeglass.components.scheduler.queue import Nominator

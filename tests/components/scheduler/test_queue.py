@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kubeglass.components.scheduler.framework import SUCCESS, Status, unresolvable
 from kubeglass.components.scheduler.hints import Occurrence
+from kubeglass.components.scheduler.interface import SUCCESS, Status, unresolvable
 from kubeglass.components.scheduler.plugins.queueing import PrioritySort
 from kubeglass.components.scheduler.queue import Nominator, SchedulingQueue
 from kubeglass.components.scheduler.snapshot import PodInfo
