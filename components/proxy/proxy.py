@@ -33,6 +33,7 @@ TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 _FAMILY = "IPv4"
 _ZONE = "topology.kubernetes.io/zone"
 _CAUSE_LIMIT = 31
+_TRIGGER_LIMIT = 10_000
 
 Address = tuple[str, int]
 
@@ -170,7 +171,7 @@ class Proxy:
             if outcome.success:
                 self._synced(ruleset, triggers)
             else:
-                self._triggers[:0] = triggers
+                self._triggers = [*triggers, *self._triggers][-_TRIGGER_LIMIT:]
                 span.error("the rules could not be written")
         if changed:
             self._telemetry.log.v(2).info(

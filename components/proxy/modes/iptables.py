@@ -126,6 +126,8 @@ class IptablesProxier:
                 raise
 
     def _tell(self, restore: Restore, services: int) -> None:
+        for name in restore.refused:
+            self._log.error(None, "Skipping service port: no valid name, protocol, port or timeout", servicePort=name)
         for table, total in restore.rules_total.items():
             self._metrics.iptables_total.labels(table, _FAMILY).set(total)
             self._metrics.iptables_last.labels(table, _FAMILY).set(restore.rules_last[table])

@@ -15,6 +15,7 @@ from kubeglass.components.proxy.modes.iptables_text import (
     SHARED_CHAINS,
     Config,
     PortText,
+    can_be_carried,
     chain_line,
     frame,
     last_entries,
@@ -50,6 +51,7 @@ class Restore:
     opened: int
     updated: int
     closed: int
+    refused: tuple[str, ...]  # ServicePorts that are new or changed, and cannot be carried
     known: Mapping[_Key, Known]
     standing: frozenset[str]
 
@@ -112,6 +114,7 @@ class Planner:
             opened=opened,
             updated=len(changed) - opened,
             closed=len(self._known.keys() - known.keys()),
+            refused=tuple(key[0] for key in changed if not can_be_carried(known[key].port)),
             known=known,
             standing=(standing | active) - stale,
         )

@@ -25,6 +25,10 @@ SHARED_CHAINS = {"nat": (_SERVICES, _NODE_PORTS, _POSTROUTING, _MARK), "filter":
 """Chains that stand whether there are Services or not, by table."""
 _OF_A_SERVICE = re.compile(r":(KUBE-(?:SVC|SVL|EXT|SEP)-[A-Z2-7]{16}) ")
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}")
+_NAME = re.compile(r"[A-Za-z0-9._/:-]+")
+_PROTOCOLS = ("TCP", "UDP", "SCTP")
+_PORTS = range(1, 65536)
+_AFFINITY_SECONDS = range(86401)
 _NODE_PORTS_LAST = "kubernetes service nodeports; NOTE: this must be the last rule in this chain"
 _REFUSE = {"tcp": "REJECT --reject-with tcp-reset"}
 
@@ -80,7 +84,12 @@ class PortText:
 
 
 def port_text(port: ServicePort, config: Config, *, brief: bool = False) -> PortText:
-    """The rules of one ServicePort; `brief` leaves out the comments on endpoints, as upstream in large clusters."""
+    """The rules of one ServicePort; `brief` leaves out the comments on endpoints, as upstream in large clusters.
+
+    What cannot be carried has none.
+    """
+    if not can_be_carried(port):
+        return PortText((), (), (), ())
     port = _with_ipv4_only(port)
     chains = _Chains(port)
     return PortText(
@@ -88,6 +97,18 @@ def port_text(port: ServicePort, config: Config, *, brief: bool = False) -> Port
         tuple(_nat_entries(port, chains)),
         tuple(chains.in_use()),
         tuple(_own_rules(port, chains, config, brief=brief)),
+    )
+
+
+def can_be_carried(port: ServicePort) -> bool:
+    """Whether it is what upstream's validation lets through: its words become lines that root feeds to iptables."""
+    numbers = (port.port, *(backend.port for backend in (*port.anywhere, *port.here)))
+    return (
+        _NAME.fullmatch(port.name) is not None
+        and port.protocol in _PROTOCOLS
+        and all(number in _PORTS for number in numbers)
+        and (port.node_port == 0 or port.node_port in _PORTS)
+        and port.affinity_seconds in _AFFINITY_SECONDS
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,30 @@ def test_what_is_no_address_is_left_out() -> None:
     made = "\n".join(lines(port))
     assert "192.0.2.1" in made
     assert not any(word in made for word in ("::1", "300.1", "INPUT", "statistic"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": 'ns1/svc1:p"\n-A INPUT -j DROP'},
+        {"protocol": "tcp -j ACCEPT"},
+        {"port": 70000},
+        {"node_port": -1},
+        {"anywhere": (Backend("127.128.1.5", 0),)},
+        {"affinity_seconds": 10**10},
+    ],
+    ids=str,
+)
+def test_nothing_but_what_is_valid_is_fed_to_iptables(wrong: dict[str, Any]) -> None:
+    """Such a Service has no rule at all, is told of once, and the others are carried."""
+    port = replace(WEB, **wrong)
+    planner = Planner(CONFIG)
+    restore = synced(planner, port, replace(WEB, name="ns1/other"), found=set())
+    assert port_text(port, CONFIG).rules == ()
+    assert "ns1/svc1" not in restore.text
+    assert "ns1/other" in restore.text
+    assert restore.refused == (port.name,)
+    assert planner.plan((port,), None).refused == ()
 
 
 # -- what a sync writes ----------------------------------------------------------------------------------------------
