@@ -42,7 +42,7 @@ from kubeglass.components.api.objects import (
 )
 from kubeglass.components.api.objects.struct import encode
 from kubeglass.components.api.validation import metadata, pods
-from kubeglass.components.api.validation.pods import NON_NEGATIVE, PROTOCOLS
+from kubeglass.components.api.validation.containers import NON_NEGATIVE, PROTOCOLS
 
 IMMUTABLE = "field is immutable"
 MAX_DATA_BYTES = 1024 * 1024

@@ -23,7 +23,7 @@ from kubeglass.components.api.objects import (
 )
 from kubeglass.components.api.objects.struct import encode
 from kubeglass.components.api.validation import pods
-from kubeglass.components.api.validation.pods import NON_NEGATIVE, POSITIVE
+from kubeglass.components.api.validation.containers import NON_NEGATIVE, POSITIVE
 
 IMMUTABLE = "field is immutable"
 
