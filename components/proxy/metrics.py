@@ -75,6 +75,16 @@ PARTIAL_RESTORE_FAILURES_TOTAL: Final = Counter(
     ("ip_family",),
 )
 
+CONNTRACK_DURATION_SECONDS: Final = Histogram(
+    "kubeproxy_conntrack_reconciler_sync_duration_seconds",
+    "Seconds of one look for flows to endpoints that are gone.",
+    ("ip_family",),
+    buckets=exponential(0.001, 2, 15),
+)
+CONNTRACK_DELETED_ENTRIES_TOTAL: Final = Counter(
+    "kubeproxy_conntrack_reconciler_deleted_entries_total", "Flows to endpoints that are gone, ended.", ("ip_family",)
+)
+
 
 class IptablesMetrics:
     """Observed by the iptables mode only."""
@@ -86,6 +96,8 @@ class IptablesMetrics:
         self.iptables_last = registry.bind(IPTABLES_LAST)
         self.restore_failures_total = registry.bind(RESTORE_FAILURES_TOTAL)
         self.partial_restore_failures_total = registry.bind(PARTIAL_RESTORE_FAILURES_TOTAL)
+        self.conntrack_duration_seconds = registry.bind(CONNTRACK_DURATION_SECONDS)
+        self.conntrack_deleted_entries_total = registry.bind(CONNTRACK_DELETED_ENTRIES_TOTAL)
 
 
 ENDPOINT_CHANGES_PENDING: Final = Gauge(

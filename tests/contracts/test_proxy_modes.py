@@ -191,6 +191,23 @@ async def test_an_endpoint_that_goes_gets_nothing_more(proxier: Proxier) -> None
         await ask()
 
 
+async def test_a_client_that_keeps_its_port_moves_on_when_its_endpoint_goes(proxier: Proxier) -> None:
+    """Over UDP there is nothing else that would tell it; one whose endpoint stays, stays."""
+    await carry(proxier, *PODS[:2], protocol="UDP")
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(datagrams()) for _ in range(20)]
+        assert {await asked() for asked in clients} == set(PODS[:2])
+        await carry(proxier, *PODS[1:], protocol="UDP")
+        moved = [await asked() for asked in clients]
+        assert set(moved) == set(PODS[1:])
+        assert [await asked() for asked in clients] == moved
+        await carry(proxier, protocol="UDP")
+        for asked in clients:
+            with pytest.raises((TimeoutError, ConnectionRefusedError)):
+                async with asyncio.timeout(0.1):
+                    await asked()
+
+
 async def test_an_open_connection_outlives_its_rule(proxier: Proxier) -> None:
     """As everywhere: rules decide about new connections."""
     loop = asyncio.get_running_loop()

@@ -35,10 +35,11 @@ def network() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def carried(network: None) -> Iterator[Cluster]:
-    """A cluster with the Service `web`, which has two Pods."""
+    """A cluster with two Pods and their Services `web` and, over UDP, `datagrams`."""
     with cluster(*UP) as running:
         running.kubectl("create", "deployment", "web", "--image=nginx:1.27", "--replicas=2")
         running.kubectl("expose", "deployment", "web", "--port=80", "--type=NodePort")
+        running.kubectl("expose", "deployment", "web", "--port=53", "--protocol=UDP", "--name=datagrams")
         eventually(lambda: len(ready_pods(running.pods("app=web"))) == 2, "the web Pods to be ready")
         eventually(lambda: saved_rules().count('"default/web -> ') == 2, "both to have rules")
         yield running

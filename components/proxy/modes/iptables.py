@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from kubeglass.components.machinery.process import ConfigError
 from kubeglass.components.proxy.metrics import IptablesMetrics
+from kubeglass.components.proxy.modes.conntrack import Address, Targets, delete_stale, targets
 from kubeglass.components.proxy.modes.iptables_command import Iptables, IptablesError, claim, must_work_here
 from kubeglass.components.proxy.modes.iptables_plan import Planner, Restore
 from kubeglass.components.proxy.modes.iptables_text import (
@@ -66,6 +67,7 @@ class IptablesProxier:
         self._metrics = metrics
         self._sync_seconds = sync_seconds
         self._planner = Planner(config)
+        self._udp: Targets = {}
 
     async def sync(self, ruleset: Ruleset) -> Outcome:
         """Write what changed, or everything. After a failure the next sync writes everything."""
@@ -93,7 +95,26 @@ class IptablesProxier:
         if full:
             await self._jump()
         self._planner.done(restore, time.monotonic())
+        await self._end_stale_flows(ruleset, anyway=full)
         return Outcome(restore.opened, restore.closed, restore.updated)
+
+    async def _end_stale_flows(self, ruleset: Ruleset, *, anyway: bool) -> None:
+        """After a change of UDP Services: their clients are to meet the endpoints there are now."""
+        wanted = targets(ruleset)
+        gone = {address: frozenset[Address]() for address in self._udp.keys() - wanted.keys()}
+        if not (wanted or gone) or (wanted == self._udp and not anyway):
+            return
+        began = time.perf_counter()
+        try:
+            deleted = await asyncio.to_thread(delete_stale, {**wanted, **gone})
+        except OSError as error:
+            self._log.error(error, "Failed to clean up stale conntrack entries")
+            return
+        self._udp = wanted
+        self._metrics.conntrack_duration_seconds.labels(_FAMILY).observe(time.perf_counter() - began)
+        self._metrics.conntrack_deleted_entries_total.labels(_FAMILY).inc(deleted)
+        if deleted:
+            self._log.v(4).info("Finished reconciling conntrack entries", entriesDeleted=deleted)
 
     async def _found(self) -> set[str]:
         """Chains of Services that stand, whoever left them."""

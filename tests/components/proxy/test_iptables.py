@@ -6,8 +6,10 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tests.telemetry.metrics.moments import Moments
 from kubeglass.components.machinery.process import ConfigError
 from kubeglass.components.proxy.metrics import IptablesMetrics
 from kubeglass.components.proxy.modes import iptables_command
+from kubeglass.components.proxy.modes.conntrack import Flow, stale
 from kubeglass.components.proxy.modes.iptables import clean_up, iptables_mode
 from kubeglass.components.proxy.modes.iptables_text import Config, chain_name
 from kubeglass.components.proxy.modes.mode import Proxier
@@ -158,6 +161,45 @@ async def test_a_restore_that_fails(bench: Bench) -> None:
         iptables("-t", "nat", "-D", "OUTPUT", "-j", TO_B)
         assert (await proxier.sync(ONE)).success
         assert TO_B not in saved_rules()
+
+
+DELETED = """
+kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"}       +2
+kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family="IPv4"} +1
+"""
+NOT_LOOKED_FOR = """
+kubeproxy_conntrack_reconciler_deleted_entries_total                         +0
+kubeproxy_conntrack_reconciler_sync_duration_seconds_count                   +0
+"""
+
+
+async def test_flows_to_an_endpoint_that_is_gone_are_ended(bench: Bench) -> None:
+    """Two clients' flows are deleted, that of a third to another Service is not; nothing changed, nothing is sought."""
+    dns = ServicePort("ns1/dns", "UDP", 53, ("127.96.0.7",), anywhere=(A,))
+    other = ServicePort("ns1/other", "UDP", 53, ("127.96.0.8",), anywhere=(B,))
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)]
+        servers = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)]
+        for server, backend in zip(servers, (A, B), strict=True):
+            server.bind((backend.ip, backend.port))
+        async with bench.proxier() as proxier:
+            await proxier.sync(Ruleset((dns, other)))
+            for client, address in zip(clients, ("127.96.0.7", "127.96.0.7", "127.96.0.8"), strict=True):
+                client.sendto(b"?", (address, 53))
+            moments = Moments(bench.registry)
+            await proxier.sync(Ruleset((replace(dns, anywhere=(B,)), other)))
+            moments.assert_moved(DELETED)
+            moments = Moments(bench.registry)
+            await proxier.sync(Ruleset((replace(dns, anywhere=(B,)), other, *BOTH.ports)))
+            moments.assert_moved(NOT_LOOKED_FOR)
+
+
+def test_only_flows_to_services_are_stale() -> None:
+    """Of no endpoint of the Service: stale. To something that is no Service: none of our business."""
+    wanted = {("127.96.0.7", 53): frozenset({("127.128.1.5", 53)}), ("127.96.0.8", 53): frozenset[tuple[str, int]]()}
+    kept = [Flow(b"1", ("127.96.0.7", 53), ("127.128.1.5", 53)), Flow(b"2", ("127.0.0.53", 53), ("9.9.9.9", 53))]
+    gone = [Flow(b"3", ("127.96.0.7", 53), ("127.128.1.6", 53)), Flow(b"4", ("127.96.0.8", 53), ("127.128.1.6", 53))]
+    assert stale([*kept, *gone], wanted) == gone
 
 
 @pytest.mark.parametrize("flush", [("-F",), ("-t", "nat", "-F"), ("-t", "mangle", "-F")])

@@ -24,6 +24,8 @@ HERE = Path(__file__).parent
 COMPONENTS = ("apiserver", "controller-manager", "scheduler", "kubelet", "proxy")
 IPTABLES_MODE = frozenset(
     {
+        "kubeproxy_conntrack_reconciler_deleted_entries_total",
+        "kubeproxy_conntrack_reconciler_sync_duration_seconds",
         "kubeproxy_sync_full_proxy_rules_duration_seconds",
         "kubeproxy_sync_partial_proxy_rules_duration_seconds",
         "kubeproxy_sync_proxy_rules_iptables_last",
