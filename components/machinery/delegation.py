@@ -1,7 +1,7 @@
 """Who may read a component's endpoints: decided by the API server, as upstream's delegated authentication does.
 
 A client certificate names its user at once; a bearer token is asked for by TokenReview; the permission by
-SubjectAccessReview. Answers are kept for ten seconds. /healthz, /livez and /readyz are open.
+SubjectAccessReview. Answers are kept for a while. /healthz, /livez and /readyz are open.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from kubeglass.components.machinery.transport import Unreachable
 from kubeglass.telemetry.endpoints import Decision
 
 ALWAYS_ALLOWED = ("/healthz", "/livez", "/readyz")
-_KEPT_SECONDS = 10.0
 _KEPT_LIMIT = 1024
 ANONYMOUS = ("system:anonymous", ("system:unauthenticated",))
 
@@ -31,14 +30,32 @@ class Requester:
     groups: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """For how many seconds answers are kept: who a token is, that something is allowed, that it is not."""
+
+    token: float
+    allowed: float
+    denied: float
+
+
+SERVERS = Keeping(10.0, 10.0, 10.0)
+"""--authentication-token-webhook-cache-ttl and --authorization-webhook-cache-{,un}authorized-ttl of every server."""
+KUBELETS = Keeping(120.0, 300.0, 30.0)
+"""The same of a kubelet's configuration: it can be scraped for a while when the API server is gone."""
+
+
 class DelegatedAuthorizer:
     """Callable that answers 200, 401 or 403 for a request to a component's endpoint."""
 
     def __init__(self, client: Client, resource: Mapping[str, str] | None = None) -> None:
-        """With `resource` (the kubelet's nodes/metrics and so on) that is asked for instead of the path."""
+        """With `resource` (the kubelet's nodes/metrics and so on) that is asked for instead of the path, and answers
+        are kept as a kubelet keeps them.
+        """
         self._client = client
         self._resource = resource
-        self._kept: dict[tuple[object, ...], tuple[float, Any]] = {}
+        self._keeping = SERVERS if resource is None else KUBELETS
+        self._kept: dict[tuple[object, ...], tuple[float, Any]] = {}  # until when, and the answer
 
     async def __call__(self, headers: Mapping[str, str], peer_der: bytes | None, method: str, path: str) -> Decision:
         if path.startswith(ALWAYS_ALLOWED) and self._resource is None:
@@ -76,7 +93,7 @@ class DelegatedAuthorizer:
             return None
         user = status.get("user") or {}
         requester = Requester(user.get("username", ""), tuple(user.get("groups") or ()))
-        self._keep(key, requester)
+        self._keep(key, requester, self._keeping.token)
         return requester
 
     async def _allowed(self, requester: Requester, verb: str, path: str) -> bool:
@@ -94,17 +111,17 @@ class DelegatedAuthorizer:
             {"apiVersion": SUBJECT_ACCESS_REVIEW.api_version, "kind": SUBJECT_ACCESS_REVIEW.kind, "spec": spec},
         )
         allowed = bool((review.get("status") or {}).get("allowed"))
-        self._keep(key, allowed)
+        self._keep(key, allowed, self._keeping.allowed if allowed else self._keeping.denied)
         return allowed
 
     def _recall(self, key: tuple[object, ...]) -> Any:
-        since, answer = self._kept.get(key, (0.0, None))
-        return answer if asyncio.get_running_loop().time() - since < _KEPT_SECONDS else None
+        until, answer = self._kept.get(key, (0.0, None))
+        return answer if asyncio.get_running_loop().time() < until else None
 
-    def _keep(self, key: tuple[object, ...], answer: Requester | bool) -> None:
+    def _keep(self, key: tuple[object, ...], answer: Requester | bool, seconds: float) -> None:
         if len(self._kept) >= _KEPT_LIMIT:
             self._kept.clear()
-        self._kept[key] = (asyncio.get_running_loop().time(), answer)
+        self._kept[key] = (asyncio.get_running_loop().time() + seconds, answer)
 
 
 def requester_of_certificate(der: bytes) -> Requester:
