@@ -12,16 +12,15 @@ import msgspec
 
 from kubeglass.components.api.objects import Node
 
-TIMEOUT_SECONDS = 60.0
-"""Twice the sync period: a sync that was asked for longer ago than this is overdue."""
 DELETION_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
 class ProxyHealth:
-    """When the last sync was asked for and when it was done."""
+    """When the last sync was asked for and when it was done. One asked for longer ago than the timeout is overdue."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], timeout_seconds: float) -> None:
         self._now = now
+        self._timeout_seconds = timeout_seconds
         self._updated_at = now()
         self._asked_at: float | None = None
         self._node: Node | None = None
@@ -42,7 +41,7 @@ class ProxyHealth:
 
     @property
     def alive(self) -> bool:
-        return self._asked_at is None or self._now() - self._asked_at < TIMEOUT_SECONDS
+        return self._asked_at is None or self._now() - self._asked_at < self._timeout_seconds
 
     @property
     def eligible(self) -> bool:

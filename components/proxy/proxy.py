@@ -61,7 +61,7 @@ class Proxy:
         self._sync_metrics = SyncMetrics(telemetry.metrics)
         self._change_metrics = ChangeMetrics(telemetry.metrics)
         self._health_metrics = HealthMetrics(telemetry.metrics)
-        self._health = ProxyHealth(clock.now)
+        self._health = ProxyHealth(clock.now, mode.overdue_seconds)
         self._services = Informer(client, SERVICE, Service, telemetry, label_selector=_OURS)
         self._slices = Informer(client, ENDPOINT_SLICE, EndpointSlice, telemetry, label_selector=_OURS)
         self._nodes = Informer(client, NODE, Node, telemetry, field_selector=f"metadata.name={node_name}")
@@ -297,7 +297,7 @@ def _mode(context: Context) -> Mode:
         raise ConfigError("--iptables-sync-period must be greater than 0 and not less than --iptables-min-sync-period")
     _check(ipaddress.IPv4Address, "--node-ip", flags.node_ip)
     if flags.cluster_cidr:
-        _check(ipaddress.IPv4Network, "--cluster-cidr", flags.cluster_cidr)
+        _check(ipaddress.IPv4Interface, "--cluster-cidr", flags.cluster_cidr)
     config = Config(
         node_ips=(flags.node_ip,),
         cluster_cidr=flags.cluster_cidr,
@@ -340,12 +340,13 @@ def _build(context: Context) -> Component:
         return _Cleanup(context.telemetry)
     if not flags.hostname_override:
         raise ConfigError("--hostname-override is required: the name of the node whose Services it carries")
+    mode = _mode(context)
     return Proxy(
         context.client(),
         context.telemetry,
         flags.hostname_override,
         flags.node_ip,
-        _mode(context),
+        mode,
         pages=context.pages(extra_paths=("/proxyMode",)),
         metrics_address=address(flags.metrics_bind_address),
         healthz_address=address(flags.healthz_bind_address),

@@ -44,7 +44,14 @@ def iptables_mode(
         iptables = Iptables()
         with claim():
             await _refuse_beside_a_kube_proxy(iptables)
-            proxier = IptablesProxier(config, iptables, log.with_values(ipFamily=_FAMILY), metrics, sync_seconds)
+            family_log = log.with_values(ipFamily=_FAMILY)
+            family_log.v(2).info("Using iptables mark for masquerade", mark=config.mark)
+            family_log.v(2).info(
+                "Iptables sync params",
+                minSyncPeriod=Duration.of_seconds(min_sync_seconds),
+                syncPeriod=Duration.of_seconds(sync_seconds),
+            )
+            proxier = IptablesProxier(config, iptables, family_log, metrics, sync_seconds)
             try:
                 async with asyncio.TaskGroup() as group:
                     watch = group.create_task(proxier.watch(want_sync), name="iptables monitor")
@@ -53,7 +60,7 @@ def iptables_mode(
             finally:
                 await remove(iptables, log)
 
-    return Mode("iptables", min_sync_seconds, sync_seconds, opened)
+    return Mode("iptables", min_sync_seconds, sync_seconds, 2 * sync_seconds, opened)
 
 
 class IptablesProxier:

@@ -36,5 +36,6 @@ class Mode:
     name: str
     min_sync_seconds: float  # from the end of a sync to the next one
     retry_seconds: float  # after a sync that failed, if nothing changes before
+    overdue_seconds: float  # a sync asked for longer ago means that the proxy is not healthy
     open: Callable[[Callable[[], None]], AbstractAsyncContextManager[Proxier]]
     """Takes what asks for a sync when the mode itself needs one. Raises ConfigError when it cannot work here."""

@@ -22,6 +22,7 @@ from kubeglass.logging.klog import Logger
 
 _MIN_SYNC_SECONDS = 0.05
 _RETRY_SECONDS = 5.0
+_OVERDUE_SECONDS = 60.0
 _BACKLOG = 1024
 _CONNECT_SECONDS = 5.0
 _UDP_IDLE_SECONDS = 60.0
@@ -41,7 +42,7 @@ def userspace_mode(log: Logger) -> Mode:
             finally:
                 proxier.close()
 
-    return Mode("userspace", _MIN_SYNC_SECONDS, _RETRY_SECONDS, opened)
+    return Mode("userspace", _MIN_SYNC_SECONDS, _RETRY_SECONDS, _OVERDUE_SECONDS, opened)
 
 
 class UserspaceProxier:
