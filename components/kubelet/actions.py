@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from kubeglass.components.api.objects import Container as ContainerSpec
 from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet.observed import Observed, is_sidecar
-from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState
+from kubeglass.components.kubelet.pod_resources import of_container
+from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,15 @@ class Kill:
     container: Container
     spec: ContainerSpec
     message: str
-    cause: str  # "liveness", "startup", "changed"
+    cause: str  # "liveness", "startup", "changed", "resized"
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """A running container that may use more or less from now on."""
+
+    container: Container
+    resources: Resources
 
 
 @dataclass(slots=True)
@@ -40,6 +49,12 @@ class Actions:
     start: list[ContainerSpec] = field(default_factory=list)
     start_ephemeral: list[ContainerSpec] = field(default_factory=list)
     kill: list[Kill] = field(default_factory=list)
+    resize: list[Resize] = field(default_factory=list)
+
+    @property
+    def resizes(self) -> bool:
+        """Whether some container still has other resources than it is to have."""
+        return bool(self.resize) or any(kill.cause == "resized" for kill in self.kill)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +142,7 @@ def _sidecar(spec: ContainerSpec, current: Container | None, probes: ProbeVerdic
     if kill:
         actions.kill.append(kill)
         return False
+    _resize(spec, current, actions)
     return probes.started(spec, current.id)
 
 
@@ -162,6 +178,8 @@ def _regular(pod: Pod, observed: Observed, probes: ProbeVerdicts, actions: Actio
             kill = _reason_to_kill(spec, current, probes)
             if kill:
                 actions.kill.append(kill)
+            else:
+                _resize(spec, current, actions)
     if not keep and not actions.start:
         actions.kill_pod = True
         actions.start_init = actions.start_ephemeral = []
@@ -174,4 +192,21 @@ def _reason_to_kill(spec: ContainerSpec, current: Container, probes: ProbeVerdic
         return Kill(current, spec, f"Container {spec.name} failed liveness probe, will be restarted", "liveness")
     if probes.startup(current.id) is False:
         return Kill(current, spec, f"Container {spec.name} failed startup probe, will be restarted", "startup")
+    restarting = (policy for policy in spec.resize_policy if policy.restart_policy == "RestartContainer")
+    if any(_changed(spec, current, policy.resource_name) for policy in restarting):
+        return Kill(current, spec, f"Container {spec.name} resize requires restart", "resized")
     return None
+
+
+def _resize(spec: ContainerSpec, current: Container, actions: Actions) -> None:
+    wanted = of_container(spec)
+    if current.resources != wanted:
+        actions.resize.append(Resize(current, wanted))
+
+
+def _changed(spec: ContainerSpec, current: Container, resource: str) -> bool:
+    """Whether a container runs with another amount of a resource than it is to have."""
+    has, wants = current.resources, of_container(spec)
+    if resource == "memory":
+        return has.memory_limit_bytes != wants.memory_limit_bytes
+    return (has.cpu_request_milli, has.cpu_limit_milli) != (wants.cpu_request_milli, wants.cpu_limit_milli)

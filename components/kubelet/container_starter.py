@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
-from kubeglass.components.api import quantity
 from kubeglass.components.api.errors import ApiError
 from kubeglass.components.api.objects import Container, Pod
 from kubeglass.components.kubelet.actions import spec_hash
@@ -22,6 +22,7 @@ from kubeglass.components.kubelet.image_puller import ImageError, ImagePuller
 from kubeglass.components.kubelet.metrics import ContainerMetrics
 from kubeglass.components.kubelet.pod_events import PodEvents
 from kubeglass.components.kubelet.pod_files import PodFiles
+from kubeglass.components.kubelet.pod_resources import of_container
 from kubeglass.components.kubelet.references import MissingReferenceError
 from kubeglass.components.kubelet.runtime.runtime import (
     ContainerConfig,
@@ -136,7 +137,6 @@ class ContainerStarter:
         variables = await self._environment.variables(pod, spec, sandbox.ip)
         uid, gid = identity(pod, spec)
         security, shared = spec.security_context, pod.spec.security_context
-        limits, requests = spec.resources.limits, spec.resources.requests
         mounts = (*container_mounts(spec, volumes, variables), *self._own_mounts(pod, spec, sandbox, attempt))
         return ContainerConfig(
             name=spec.name,
@@ -158,9 +158,7 @@ class ContainerStarter:
             groups=shared.supplemental_groups if shared else (),
             read_only_root=bool(security and security.read_only_root_filesystem),
             host_pid=pod.spec.host_pid,
-            memory_limit_bytes=quantity.parse(limits.get("memory", "0")).value(),
-            cpu_limit_milli=quantity.parse(limits.get("cpu", "0")).milli_value(),
-            cpu_request_milli=quantity.parse(requests.get("cpu", "0")).milli_value(),
+            **asdict(of_container(spec)),
             cgroup_parents=self._groups.folders(pod),
             stop_signal=spec.lifecycle.stop_signal if spec.lifecycle else "",
             pod_ip=sandbox.ip,

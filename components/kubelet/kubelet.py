@@ -47,6 +47,7 @@ from kubeglass.components.kubelet.pod_start import PodStartTracker
 from kubeglass.components.kubelet.pod_worker import Parts, PodWorker
 from kubeglass.components.kubelet.probes import ProbeManager
 from kubeglass.components.kubelet.references import References
+from kubeglass.components.kubelet.resizing import Resizer
 from kubeglass.components.kubelet.runtime import runtime as runtime_contract
 from kubeglass.components.kubelet.runtime.images import Catalog, CatalogError
 from kubeglass.components.kubelet.runtime.instrumented import InstrumentedRuntime
@@ -139,6 +140,7 @@ class Kubelet:
             config=config,
             runtime=runtime,
             groups=self._groups,
+            resizer=Resizer(runtime, self._groups, events),
             sandboxes=PodSandboxes(config, runtime, self._network, volumes, events, self._metrics, telemetry),
             starter=ContainerStarter(
                 config, runtime, puller, environment, files, self._groups, hooks, events, containers

@@ -1,12 +1,16 @@
-"""What a Pod asks for and may use as a whole. Pure; upstream: k8s.io/component-helpers/resource (helpers.go)."""
+"""What a Pod asks for and may use as a whole, and each of its containers. Pure.
+
+Upstream: k8s.io/component-helpers/resource (helpers.go).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from kubeglass.components.api import quantity
-from kubeglass.components.api.objects import Pod, ResourceRequirements
+from kubeglass.components.api.objects import Container, Pod, ResourceRequirements
 from kubeglass.components.kubelet.observed import is_sidecar
+from kubeglass.components.kubelet.runtime.runtime import Resources
 
 _MILLI = ("cpu",)
 _POD_LEVEL = ("cpu", "memory")
@@ -33,6 +37,12 @@ def limits(pod: Pod) -> Amounts:
         total |= _pod_level(pod.spec.resources.limits)
     overhead = amounts(pod.spec.overhead)
     return together(total, {name: value for name, value in overhead.items() if total.get(name)})
+
+
+def of_container(spec: Container) -> Resources:
+    """What the runtime is told of one container."""
+    asked, allowed = amounts(spec.resources.requests), amounts(spec.resources.limits)
+    return Resources(asked.get("cpu", 0), allowed.get("cpu", 0), allowed.get("memory", 0))
 
 
 def amounts(texts: Mapping[str, str]) -> Amounts:

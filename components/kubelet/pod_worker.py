@@ -17,7 +17,7 @@ from kubeglass.components.api.objects import Pod
 from kubeglass.components.kubelet.actions import Actions, compute, spec_hash
 from kubeglass.components.kubelet.admission import Admission
 from kubeglass.components.kubelet.backoff import BackOff
-from kubeglass.components.kubelet.cgroups.manager import CgroupError, PodGroups
+from kubeglass.components.kubelet.cgroups.manager import PodGroups
 from kubeglass.components.kubelet.configuration import KubeletConfig
 from kubeglass.components.kubelet.container_starter import ContainerStarter, StartFailure
 from kubeglass.components.kubelet.image_puller import ImagePuller
@@ -30,6 +30,7 @@ from kubeglass.components.kubelet.pod_spans import SYNC, PodSpans
 from kubeglass.components.kubelet.pod_start import PodStartTracker
 from kubeglass.components.kubelet.pod_status import EVICTED, Knowledge, Waiting, generate
 from kubeglass.components.kubelet.probes import ProbeManager
+from kubeglass.components.kubelet.resizing import Resizer
 from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState, Runtime, Sandbox
 from kubeglass.components.kubelet.status_manager import StatusManager
 from kubeglass.components.kubelet.termination import Terminator
@@ -53,6 +54,7 @@ class Parts:
     config: KubeletConfig
     runtime: Runtime
     groups: PodGroups
+    resizer: Resizer
     sandboxes: PodSandboxes
     starter: ContainerStarter
     terminator: Terminator
@@ -236,7 +238,7 @@ class PodWorker:
             self._ending = True
             return 0.0
         self._note_what_is_missing(actions)
-        self._ensure_group()
+        await parts.resizer.ensure_group(pod, at_least=actions.resizes)
         volumes = await self._mount(observed)
         sandbox = observed.ready_sandbox
         if actions.create_sandbox:
@@ -245,6 +247,7 @@ class PodWorker:
             sandbox = await parts.sandboxes.create(pod, actions.sandbox_attempt)
             self._report(await self._observe())
         await self._kill(actions, observed)
+        await parts.resizer.resize(pod, actions)
         if sandbox is not None:
             await self._start(actions, observed, sandbox, volumes)
         observed = await self._observe()
@@ -257,14 +260,6 @@ class PodWorker:
     async def _observe(self) -> Observed:
         runtime = self._parts.runtime
         return observe(self.pod.metadata.uid, await runtime.list_pod_sandboxes(), await runtime.list_containers())
-
-    def _ensure_group(self) -> None:
-        try:
-            self._parts.groups.ensure(self.pod)
-        except CgroupError as error:
-            message = f"unable to ensure pod container exists: {error}"
-            self._parts.events.warning(self.pod, None, "FailedToCreatePodContainer", message)
-            raise
 
     async def _mount(self, observed: Observed) -> Mapping[str, Path]:
         pod_ip = observed.sandbox.ip if observed.sandbox else ""

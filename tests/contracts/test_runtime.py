@@ -20,6 +20,7 @@ from kubeglass.components.kubelet.runtime.runtime import (
     ExecTimeoutError,
     Mount,
     NotFoundError,
+    Resources,
     Runtime,
     SandboxConfig,
     SandboxState,
@@ -234,6 +235,28 @@ async def test_memory_limit(runtime: Runtime, tmp_path: Path) -> None:
     await runtime.start_container(container)
     status = await exited(runtime, container)
     assert (status.exit_code, status.reason) == (137, "OOMKilled")
+
+
+async def test_resources_change_while_it_runs(runtime: Runtime, tmp_path: Path) -> None:
+    """The container has them from then on, and goes on running."""
+    sandbox = await runtime.run_pod_sandbox(pod(), "127.128.1.9")
+    container = await runtime.create_container(sandbox, sh("sleep 100", tmp_path, cpu_request_milli=100))
+    await runtime.start_container(container)
+    assert (await runtime.container_status(container)).resources == Resources(100)
+    await runtime.update_container_resources(container, Resources(200, 400, 1 << 30))
+    status = await runtime.container_status(container)
+    assert (status.resources, status.state) == (Resources(200, 400, 1 << 30), ContainerState.RUNNING)
+
+
+async def test_a_limit_that_comes_later_counts(runtime: Runtime, tmp_path: Path) -> None:
+    """A container that was not limited is, and exceeds it."""
+    needs(runtime, "programs")
+    sandbox = await runtime.run_pod_sandbox(pod(), "127.128.1.9")
+    script = "x=$(head -c 60000000 /dev/zero | tr '\\0' x); sleep 100"
+    container = await runtime.create_container(sandbox, sh(script, tmp_path))
+    await runtime.start_container(container)
+    await runtime.update_container_resources(container, Resources(memory_limit_bytes=20_000_000))
+    assert (await exited(runtime, container)).reason == "OOMKilled"
 
 
 async def test_stats(runtime: Runtime, tmp_path: Path) -> None:

@@ -44,6 +44,20 @@ def pod_limits(pod: Pod) -> Limits:
     )
 
 
+def wider(one: Limits, other: Limits) -> Limits:
+    """The greater of each; no limit is the greatest."""
+
+    def greater(mine: int | None, theirs: int | None) -> int | None:
+        return None if mine is None or theirs is None else max(mine, theirs)
+
+    return Limits(
+        greater(one.cpu_shares, other.cpu_shares),
+        greater(one.cpu_quota, other.cpu_quota),
+        greater(one.memory, other.memory),
+        greater(one.pids, other.pids),
+    )
+
+
 def _all_limit(pod: Pod, resource: str) -> bool:
     """Whether all containers have a limit, or the Pod itself."""
     together = pod.spec.resources.limits.get(resource, "0") if pod.spec.resources else "0"

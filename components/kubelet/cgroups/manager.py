@@ -113,17 +113,28 @@ class PodGroups:
         name = limits.pod_group(pod) if self.per_pod else f"/{RUNTIME_GROUP}"
         return tuple(self._group(name).folders)
 
-    def ensure(self, pod: Pod) -> None:
-        """Make the Pod's group, or give it what the Pod may use now. Raises CgroupError."""
+    async def ensure(self, pod: Pod, *, at_least: bool = False) -> None:
+        """Make the Pod's group, or give it what the Pod may use now; `at_least`: no less than before, while containers
+        are still to be resized, since a group's quota cannot be less than that of one below. Raises CgroupError.
+        """
         if not self.per_pod:
             return
         uid, wanted = pod.metadata.uid, self._of(pod).limits
+        if at_least and uid in self._set:
+            wanted = limits.wider(self._set[uid], wanted)
         if self._set.get(uid) == wanted:
             return
         name = limits.pod_group(pod)
         if not self._group(name).exists:
             self.update_shares()
-        self._apply(name, wanted)
+        for seconds in _WAITS_SECONDS if uid in self._set else ():
+            try:
+                self._apply(name, wanted)
+                break
+            except CgroupError:  # a group below that was just deleted counts a moment longer
+                await asyncio.sleep(seconds)
+        else:
+            self._apply(name, wanted)
         self._set[uid] = wanted
 
     async def end(self, pod: Pod) -> None:

@@ -19,6 +19,7 @@ from kubeglass.components.kubelet.runtime.runtime import (
     ExecResult,
     Image,
     ProcessStreams,
+    Resources,
     Runtime,
     RuntimeEvent,
     Sandbox,
@@ -110,6 +111,10 @@ class InstrumentedRuntime:
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         with self._operation("stop_container", "StopContainer", self._about_container(container_id)):
             await self._inner.stop_container(container_id, grace_seconds)
+
+    async def update_container_resources(self, container_id: str, resources: Resources) -> None:
+        with self._operation("update_container", "UpdateContainerResources", self._about_container(container_id)):
+            await self._inner.update_container_resources(container_id, resources)
 
     async def remove_container(self, container_id: str) -> None:
         with self._operation("remove_container", "RemoveContainer", self._about_container(container_id)):

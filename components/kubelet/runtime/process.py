@@ -31,6 +31,7 @@ from kubeglass.components.kubelet.runtime.runtime import (
     Image,
     NotFoundError,
     ProcessStreams,
+    Resources,
     RuntimeCallError,
     RuntimeEvent,
     Sandbox,
@@ -243,6 +244,7 @@ class ProcessRuntime:
             log_path=config.log_path,
             spec_hash=config.spec_hash,
             cgroup_parents=tuple(config.cgroup_parents),
+            resources=config.resources,
         )
 
     def _spec(self, sandbox_id: str, config: ContainerConfig, container_id: str) -> dict[str, Any]:
@@ -296,6 +298,14 @@ class ProcessRuntime:
             return
         with contextlib.suppress(ShimGoneError):
             self._update(await shim.call("stop", container=container_id, grace_seconds=grace_seconds))
+
+    async def update_container_resources(self, container_id: str, resources: Resources) -> None:
+        """Have the shim limit it, and remember what the next kubelet must know."""
+        container = self._container(container_id)
+        await self._shim(container.sandbox_id).call("update", container=container_id, resources=asdict(resources))
+        file = self._container_dir(container) / "kubelet.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **asdict(resources)}))
+        self._containers[container_id] = replace(self._container(container_id), resources=resources)
 
     async def remove_container(self, container_id: str) -> None:
         """Delete an ended container's files."""

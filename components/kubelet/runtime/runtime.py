@@ -63,6 +63,15 @@ class SandboxConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What a container asks for and may use; a limit of 0 is none."""
+
+    cpu_request_milli: int = 0
+    cpu_limit_milli: int = 0
+    memory_limit_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerConfig:
     """What makes a container. `command` and `args` are as in the pod spec; the image supplies what they leave out."""
 
@@ -85,13 +94,18 @@ class ContainerConfig:
     groups: Sequence[int] = ()
     read_only_root: bool = False
     host_pid: bool = False
-    memory_limit_bytes: int = 0
-    cpu_limit_milli: int = 0
     cpu_request_milli: int = 0
+    cpu_limit_milli: int = 0
+    memory_limit_bytes: int = 0
     cgroup_parents: Sequence[str] = ()  # a folder per hierarchy, the container's lies in it; (): no control group
     stop_signal: str = ""
     pod_ip: str = ""
     spec_hash: str = ""
+
+    @property
+    def resources(self) -> Resources:
+        """Its three fields of resources as one."""
+        return Resources(self.cpu_request_milli, self.cpu_limit_milli, self.memory_limit_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +141,7 @@ class Container:
     log_path: str = ""
     spec_hash: str = ""
     cgroup_parents: Sequence[str] = ()
+    resources: Resources = Resources()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +251,9 @@ class Runtime(Protocol):
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         """Ask the container to end, kill it after the grace period; returns when it ended."""
+
+    async def update_container_resources(self, container_id: str, resources: Resources) -> None:
+        """Change what a running container may use."""
 
     async def remove_container(self, container_id: str) -> None: ...
 

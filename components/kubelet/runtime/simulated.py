@@ -21,6 +21,7 @@ from kubeglass.components.kubelet.runtime.runtime import (
     Image,
     NotFoundError,
     ProcessStreams,
+    Resources,
     RuntimeCallError,
     RuntimeEvent,
     Sandbox,
@@ -84,6 +85,7 @@ class SimulatedRuntime:
             created_at=time.time_ns(),
             log_path=config.log_path,
             spec_hash=config.spec_hash,
+            resources=config.resources,
         )
         return container_id
 
@@ -97,6 +99,9 @@ class SimulatedRuntime:
             self._change(
                 replace(container, state=ContainerState.EXITED, finished_at=time.time_ns(), reason="Completed")
             )
+
+    async def update_container_resources(self, container_id: str, resources: Resources) -> None:
+        self._containers[container_id] = replace(await self.container_status(container_id), resources=resources)
 
     async def remove_container(self, container_id: str) -> None:
         self._containers.pop(container_id, None)

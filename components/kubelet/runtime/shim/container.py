@@ -60,6 +60,17 @@ class Container:
     def running(self) -> bool:
         return bool(self.status["state"] == RUNNING)
 
+    @property
+    def memory_limit(self) -> int:
+        """In bytes, 0 without one."""
+        return int(self.config.get("memory_limit_bytes") or 0)
+
+    def limit(self, resources: dict[str, Any]) -> None:
+        """Change what the container may use while it runs. Raises OSError."""
+        wanted = {**self.config, **resources}
+        self.group.set(container_limits(wanted))
+        self.config = wanted
+
     # -- start ----------------------------------------------------------------------------------------------------
 
     def start(self, isolation: Isolation, loop: Loop) -> None:

@@ -132,8 +132,8 @@ class Sandbox:
         try:
             calls: dict[str, Callable[[Connection, dict[str, Any]], Any]] = {
                 "create": self._create, "start": self._start, "stop": self._stop, "remove": self._remove,
-                "reopen_log": self._reopen_log, "list": self._list, "exec": self._exec, "attach": self._attach,
-                "shutdown": self._shutdown,
+                "update": self._update, "reopen_log": self._reopen_log, "list": self._list, "exec": self._exec,
+                "attach": self._attach, "shutdown": self._shutdown,
             }  # fmt: skip
             result = calls[request["call"]](connection, request)
         except StartError as error:
@@ -165,9 +165,18 @@ class Sandbox:
     def _start(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         container = self._container(request)
         container.start(self._isolation, self._loop)
-        if container.config.get("memory_limit_bytes") and not container.group.limits_memory:
+        if container.memory_limit and not container.group.limits_memory:
             self._loop.after(_MEMORY_CHECK_SECONDS, lambda: self._check_memory(container))
         return container.status
+
+    def _update(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        """Limit a container anew."""
+        container = self._container(request)
+        watched = bool(container.memory_limit)
+        container.limit(request["resources"])
+        if container.memory_limit and not watched and not container.group.limits_memory:
+            self._check_memory(container)
+        return {}
 
     def _stop(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any] | None:
         """Ask, wait for the grace period, then kill. Answers once the process is gone."""
@@ -264,7 +273,7 @@ class Sandbox:
         """Without a memory cgroup the limit is enforced by looking twice a second."""
         if not container.running:
             return
-        if tree_memory_bytes(container.status["pid"]) > container.config["memory_limit_bytes"]:
+        if tree_memory_bytes(container.status["pid"]) > container.memory_limit:
             container.oom_killed = True
             container.signal(signal.SIGKILL)
         self._loop.after(_MEMORY_CHECK_SECONDS, lambda: self._check_memory(container))

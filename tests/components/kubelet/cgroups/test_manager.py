@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import shutil
 import subprocess
@@ -105,8 +106,8 @@ async def test_the_life_of_a_pods_group(node: Node, kernel: Kernel) -> None:
     """Made once, changed with the Pod's resources, ended with it; its class has what its Pods request."""
     node.active = [BURSTABLE]
     moments = Moments(node.registry)
-    node.groups.ensure(BURSTABLE)
-    node.groups.ensure(BURSTABLE)
+    await node.groups.ensure(BURSTABLE)
+    await node.groups.ensure(BURSTABLE)
     moments.assert_moved(f'{DURATION}{{operation_type="create"}} +1\n{DURATION}{{operation_type="update"}} +3')
     group = "kubepods/burstable/podburst"
     assert kernel.read(group, "cpu.max") == "100000 100000"
@@ -114,7 +115,7 @@ async def test_the_life_of_a_pods_group(node: Node, kernel: Kernel) -> None:
     assert kernel.read("kubepods/burstable", "cpu.weight") == kernel.read(group, "cpu.weight") == "20"
     resized = pod("burst", requests={"cpu": "1"}, limits={"cpu": "2"})
     node.active = [resized]
-    node.groups.ensure(resized)
+    await node.groups.ensure(resized)
     moments.assert_moved(f'{DURATION}{{operation_type="create"}} +1\n{DURATION}{{operation_type="update"}} +4')
     assert (kernel.read(group, "cpu.max"), kernel.read(group, "cpu.weight")) == ("200000 100000", "39")
     node.active = []
@@ -128,16 +129,16 @@ async def test_the_life_of_a_pods_group(node: Node, kernel: Kernel) -> None:
 
 async def test_an_echo_of_the_status_is_no_update(node: Node) -> None:
     """A Pod that comes again with an equal spec is left alone."""
-    node.groups.ensure(BURSTABLE)
+    await node.groups.ensure(BURSTABLE)
     moments = Moments(node.registry)
-    node.groups.ensure(msgspec.json.decode(msgspec.json.encode(BURSTABLE), type=Pod))
+    await node.groups.ensure(msgspec.json.decode(msgspec.json.encode(BURSTABLE), type=Pod))
     moments.assert_moved(f"{DURATION} +0")
 
 
 async def test_a_busy_group_is_tried_again(node: Node, kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     """It counts as one attempt however often it is tried; an attempt that fails is told of."""
     monkeypatch.setattr(manager, "_WAITS_SECONDS", (0.001, 0.001))
-    node.groups.ensure(BEST_EFFORT)
+    await node.groups.ensure(BEST_EFFORT)
     kernel.busy = True
     moments = Moments(node.registry)
     with pytest.raises(CgroupError, match="failed to delete cgroup paths for /kubepods/besteffort/podbest"):
@@ -148,9 +149,27 @@ async def test_a_busy_group_is_tried_again(node: Node, kernel: Kernel, monkeypat
     assert "kubepods/besteffort/podbest" not in kernel.groups()
 
 
+async def test_a_change_is_tried_again(node: Node, kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel refuses a quota below that of a group that is just gone; a moment later it takes it."""
+    await node.groups.ensure(BURSTABLE)
+    refusals, write = [1, 1], cgroup._write  # each attempt tries an EINVAL a second time itself
+
+    def refuse_first(path: str, text: str) -> None:
+        if path.endswith("cpu.max") and refusals:
+            refusals.pop()
+            raise OSError(errno.EINVAL, "Invalid argument", path)
+        write(path, text)
+
+    monkeypatch.setattr(cgroup, "_write", refuse_first)
+    moments = Moments(node.registry)
+    await node.groups.ensure(pod("burst", requests={"cpu": "500m"}, limits={"cpu": "600m"}))
+    moments.assert_moved(f'{DURATION}{{operation_type="update"}} +2')
+    assert kernel.read("kubepods/burstable/podburst", "cpu.max") == "60000 100000"
+
+
 async def test_groups_of_unknown_pods_go(node: Node, kernel: Kernel) -> None:
     """Whatever a kubelet before left of Pods that are gone; those that are there stay."""
-    node.groups.ensure(BURSTABLE)
+    await node.groups.ensure(BURSTABLE)
     kernel.make(f"{kernel.root}/kubepods/podgone/container")
     moments = Moments(node.registry)
     node.groups.clean_up({"burst"})
@@ -159,7 +178,7 @@ async def test_groups_of_unknown_pods_go(node: Node, kernel: Kernel) -> None:
     assert "kubepods/burstable/podburst" in kernel.groups()
 
 
-def test_a_group_that_cannot_be_made(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_group_that_cannot_be_made(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attempt is timed, and its failure is told in words fit for an event."""
 
     def refuse(folder: str) -> None:
@@ -168,7 +187,7 @@ def test_a_group_that_cannot_be_made(node: Node, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cgroup, "_make", refuse)
     moments = Moments(node.registry)
     with pytest.raises(CgroupError, match=r"failed to create container for /kubepods/besteffort/podbest : .*denied"):
-        node.groups.ensure(BEST_EFFORT)
+        await node.groups.ensure(BEST_EFFORT)
     moments.assert_moved(f'{DURATION}{{operation_type="create"}} +1')
 
 
@@ -176,7 +195,7 @@ async def test_without_a_group_per_pod(kernel: Kernel, tmp_path: Path) -> None:
     """--cgroups-per-qos=false: containers are where the runtime puts them, and nothing is timed."""
     node = Node(tmp_path, cgroups_per_qos=False)
     node.groups.start()
-    node.groups.ensure(BURSTABLE)
+    await node.groups.ensure(BURSTABLE)
     await node.groups.end(BURSTABLE)
     assert node.groups.folders(BURSTABLE) == (f"{kernel.root}/k8s.io",)
     assert node.groups.name(BURSTABLE) == "/k8s.io"
@@ -189,7 +208,7 @@ async def test_where_nothing_can_be_made(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(hierarchy, "locate", lambda root_dir, cgroup_root: [])
     node = Node(tmp_path)
     node.groups.start()
-    node.groups.ensure(BURSTABLE)
+    await node.groups.ensure(BURSTABLE)
     node.groups.update_shares()
     node.groups.clean_up(())
     await node.groups.end(BURSTABLE)
