@@ -18,6 +18,7 @@ from kubeglass.components.apiserver.wire import Filter, Handler, Request, Respon
 from kubeglass.logging import httplog
 from kubeglass.logging.values import Duration
 from kubeglass.telemetry.metrics.instruments import HistogramChild
+from kubeglass.telemetry.tracing.nest import Nest
 from kubeglass.telemetry.tracing.tracer import Tracer
 
 _SLOW_SECONDS = httplog.SLOW_FILTER_NANOSECONDS / 1e9
@@ -97,13 +98,21 @@ def _measured(link: Link, filter_: Filter, inner: Handler, row: HistogramChild, 
             if request.filter_began:  # it answered by itself
                 observe(request)
 
-    async def traced(request: Request) -> Response:
-        with tracer.span(link.measured_as):
-            request.filter_began = clock()
-            try:
-                return await filter_(request, pass_on)
-            finally:
-                if request.filter_began:
-                    observe(request)
+    async def traced(request: Request, nest: Nest) -> Response:
+        failure: Exception | None = None
+        nest.enter(tracer.inside(nest.innermost, link.measured_as))
+        request.filter_began = clock()
+        try:
+            return await filter_(request, pass_on)
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            if request.filter_began:
+                observe(request)
+            nest.leave(failure)
 
-    return traced if link.spans and tracer.enabled else timed
+    def handle(request: Request) -> Awaitable[Response]:
+        return timed(request) if request.nest is None else traced(request, request.nest)
+
+    return handle if link.spans and tracer.enabled else timed

@@ -17,6 +17,7 @@ from kubeglass.components.apiserver.wire import Filter, Handler, Request, Respon
 from kubeglass.telemetry.tracing import causality
 from kubeglass.telemetry.tracing.causality import TRUSTED_GROUPS
 from kubeglass.telemetry.tracing.context import extract, format_traceparent
+from kubeglass.telemetry.tracing.nest import nest
 from kubeglass.telemetry.tracing.tracer import SERVER, Fixed, Tracer
 
 TRACE_HEADER = "Traceparent"
@@ -46,24 +47,31 @@ def tracing(tracer: Tracer, trusted_groups: Collection[str] = TRUSTED_GROUPS) ->
         parent, links = causality.inbound(remote, trusted=request.trusted)
         name, asked = _about_question(request.method, request.path, request.query_string)
         connection = _about_connection(request.host, request.peer, request.headers.get("User-Agent", ""))
-        with outside.span(
+        span = outside.span(
             name,
             kind=SERVER,
             shared=(connection, asked, request.identity),
             parent=parent,
             links=links,
             start_ns=request.received_ns or None,
-        ) as span:
-            request.trace = span.context
-            request.response_headers[TRACE_HEADER] = format_traceparent(span.context)
-            if not span.recording:
+        )
+        request.trace = span.context
+        request.response_headers[TRACE_HEADER] = format_traceparent(span.context)
+        if not span.recording:
+            with span:
                 return await inner(request)
-            span.set("http.request.body.size", int(request.headers.get("Content-Length", 0) or 0))
+        request.nest = nest(span)
+        with request.nest:
+            body_size = int(request.headers.get("Content-Length", 0) or 0)
             if request.authenticated_ns[0]:
                 began, ended = request.authenticated_ns
-                inside.span("authentication", start_ns=began).end(ended)
-            response = await inner(request)
-            span.update({"http.response.status_code": response.status, "http.response.body.size": response.body_size})
+                inside.inside(span, "authentication", began).end(ended)
+            try:
+                response = await inner(request)
+            except BaseException:
+                span.set("http.request.body.size", body_size)
+                raise
+            span.share(_about_answer(body_size, response.status, response.body_size))
             if response.status >= 500:
                 span.error("")
             return response
@@ -104,6 +112,18 @@ def _about_question(method: str, path: str, query_string: str) -> tuple[str, Fix
     if info.is_resource:
         said.update(about_resource(info.resource, info.namespace, info.name))
     return span_name(method, info), Fixed(said)
+
+
+@lru_cache(maxsize=1024)
+def _about_answer(asked: int, status: int, answered: int) -> Fixed:
+    """What is known of a request in the end: status, and the sizes of bodies in bytes."""
+    return Fixed(
+        {
+            "http.request.body.size": asked,
+            "http.response.status_code": status,
+            "http.response.body.size": answered,
+        }
+    )
 
 
 @lru_cache(maxsize=1024)

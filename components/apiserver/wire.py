@@ -21,6 +21,7 @@ from kubeglass.components.api.errors import ApiError, RequestEntityTooLarge
 from kubeglass.components.api.user import UserInfo
 from kubeglass.components.apiserver.requestinfo import RequestInfo
 from kubeglass.telemetry.tracing.context import SpanContext
+from kubeglass.telemetry.tracing.nest import Nest
 from kubeglass.telemetry.tracing.tracer import Fixed
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
@@ -103,6 +104,8 @@ class Request:
     audit_id: str = ""
     trace: SpanContext | None = None
     """The request span, once there is one."""
+    nest: Nest | None = None
+    """Where the spans of filters lie; None when the request leaves none."""
     trusted: bool = False
     """Whether what the caller says about traces counts: its context is the cause of what it writes."""
     filter_began: float = 0.0

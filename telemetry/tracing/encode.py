@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import Any
+from typing import Any, TypeVar
 
 from kubeglass.telemetry.tracing.context import SpanContext
-from kubeglass.telemetry.tracing.tracer import Event, Fixed, Link, RecordedSpan, Scope
+from kubeglass.telemetry.tracing.tracer import INTERNAL, Event, Fixed, Link, RecordedSpan, Scope
 from kubeglass.telemetry.tracing.wire import double, field, fixed64, int64, varint
 
+T = TypeVar("T")
 Clean = Callable[[str, Any], Any]
 """What to show of a value under a key: the log sanitizer's `pair`."""
 
@@ -56,30 +57,43 @@ class Encoder:
     def __init__(self, clean: Clean = as_is) -> None:
         self._clean = clean
         self._known: dict[str, dict[str | int, bytes]] = {}
+        self._heads = _Remembered(_inner_head)
+        self._events = _Remembered(_plain_event)
+        self._trace_id, self._trace = 0, b""  # of the span before: those of one request come together
 
     def span(self, item: RecordedSpan) -> bytes:
         """One encoded Span."""
-        context, parent = item.context, item.parent
-        trace, own = context.trace_id.to_bytes(16), context.span_id.to_bytes(8)
+        context, parent, own, shared, events = item.context, item.parent, item.own, item.shared, item.events
+        if context.trace_id is not self._trace_id:
+            self._trace_id, self._trace = context.trace_id, context.trace_id.to_bytes(16)
         if parent is None:
-            ids = _root(trace, _SPAN_ID, own, _STARTED, item.start_ns, _ENDED, item.end_ns)
+            head = _head(item.name, item.kind, False) + _root(
+                self._trace, _SPAN_ID, context.span_id.to_bytes(8), _STARTED, item.start_ns, _ENDED, item.end_ns
+            )
         else:
-            above = parent.span_id.to_bytes(8)
-            ids = _child(trace, _SPAN_ID, own, _PARENT_ID, above, _STARTED, item.start_ns, _ENDED, item.end_ns)
-        out = [_head(item.name, item.kind, parent is not None and parent.remote), ids]
-        for fixed in item.shared:
+            inner = item.kind == INTERNAL and not parent.remote
+            head = (self._heads[item.name] if inner else _head(item.name, item.kind, parent.remote)) + _child(
+                self._trace, _SPAN_ID, context.span_id.to_bytes(8), _PARENT_ID, parent.span_id.to_bytes(8),
+                _STARTED, item.start_ns, _ENDED, item.end_ns,
+            )  # fmt: skip
+        rare = item.links or item.status or context.state or item.dropped_attributes or item.dropped_events
+        if not (own or shared or events or rare):
+            return head
+        out = [head]
+        for fixed in shared:
             encoded = fixed.encoded
             out.append(encoded[1] if encoded is not None and encoded[0] is self else self._fixed(fixed))
-        if item.own:
-            self._attributes(out, b"\x4a", item.own)
-        if item.events:
-            for event in item.events:
+        if own:
+            self._attributes(out, b"\x4a", own)
+        if events:
+            plain = self._events
+            for event in events:
                 if event.attributes:
                     self._event(out, event)
                 else:
-                    before, after = _plain_event(event.name)
+                    before, after = plain[event.name]
                     out += (before, fixed64(event.time_ns), after)
-        if item.links or item.status or context.state or item.dropped_attributes or item.dropped_events:
+        if rare:
             self._rare(out, item)
         return b"".join(out)
 
@@ -150,6 +164,20 @@ class Encoder:
         seen[value] = pair
 
 
+class _Remembered(dict[str, T]):
+    """What a function of a text gives: the last 1,024 texts' results are a look-up in C."""
+
+    def __init__(self, make: Callable[[str], T]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, text: str) -> T:
+        if len(self) >= 1024:
+            self.clear()
+        made = self[text] = self._make(text)
+        return made
+
+
 def _ids(context: SpanContext) -> bytes:
     return b"\x0a\x10" + context.trace_id.to_bytes(16) + b"\x12\x08" + context.span_id.to_bytes(8)
 
@@ -186,7 +214,11 @@ def _key(key: str) -> bytes:
     return _text(b"\x0a", key)
 
 
-@lru_cache(maxsize=1024)
+def _inner_head(name: str) -> bytes:
+    """That of most spans."""
+    return _head(name, INTERNAL, False)
+
+
 def _plain_event(name: str) -> tuple[bytes, bytes]:
     """An event without attributes, before and after its time."""
     encoded = _name_of_event(name)

@@ -25,7 +25,7 @@ from kubeglass.telemetry.tracing.tracer import RecordedSpan, Scope
 from kubeglass.telemetry.tracing.transport import Transport
 
 Encoded = tuple[Scope, bytes]
-_AT_ONCE = 32
+_AT_ONCE = 64
 """How many ended spans are encoded together: the spans of a few requests, a tenth of a millisecond."""
 _BATCH_BYTES = 2 << 20
 """What a batch may come to; receivers refuse messages beyond 4 MiB."""

@@ -70,20 +70,18 @@ class OperationTracer(Tracer):
             return span
         fields = tuple(pair for part in (*shared, attributes or {}) for pair in part.items())
         trace = SlowTrace(name, start_ns or time.time_ns(), threshold=self._threshold_ns, fields=fields)
-        return Operation(span, trace, self._log)
+        return Operation(span.context, _span=span, _trace=trace, _log=self._log)
 
 
-class Operation(Span):
+class Operation(Span, eq=False, kw_only=True):
     """A span and the text it may become."""
 
-    __slots__ = ("_log", "_outer_token", "_span", "_trace")
+    _span: Span
+    _trace: SlowTrace
+    _log: Logger
+    _outer_token: Token[SlowTrace | None] | None = None
 
-    def __init__(self, span: Span, trace: SlowTrace, log: Logger) -> None:
-        self._span = span
-        self._trace = trace
-        self._log = log
-
-    @property
+    @property  # type: ignore[misc]
     def context(self) -> SpanContext:  # type: ignore[override]
         return self._span.context
 
@@ -127,6 +125,9 @@ class Operation(Span):
     def end(self, end_ns: int | None = None) -> None:
         self._span.end(end_ns)
 
+    def finish(self, error: BaseException | None) -> None:
+        self._span.finish(error)
+
     def discard(self) -> None:
         self._span.discard()
 
@@ -135,13 +136,15 @@ class Operation(Span):
         outer = _outer.get()
         if outer is not None and not outer.end:
             outer.items.append(self._trace)
-        self._outer_token: Token[SlowTrace | None] = _outer.set(self._trace)
+        self._outer_token = _outer.set(self._trace)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._trace.end = time.time_ns()
-        outer = self._outer_token.old_value
-        _outer.reset(self._outer_token)
+        token = self._outer_token
+        assert token is not None  # it was entered
+        outer = token.old_value
+        _outer.reset(token)
         self._span.__exit__(kind, error, trace)
         if not isinstance(outer, SlowTrace) or outer.end:
             tell(self._trace, self._log)  # only the outermost prints; a slow one inside a quick one is printed by it

@@ -11,7 +11,6 @@ import random
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import Token
 from time import time_ns as now_ns
 from typing import Any, Protocol
 
@@ -37,12 +36,8 @@ Attributes = Mapping[str, Any]
 class Fixed(dict[str, Any]):
     """Attributes that many spans share and nobody changes: they are cleaned and encoded once, for all of them."""
 
-    __slots__ = ("encoded",)
-
-    def __init__(self, attributes: Attributes) -> None:
-        super().__init__(attributes)
-        self.encoded: tuple[object, bytes] | None = None
-        """Who encoded them, and the bytes."""
+    encoded: tuple[object, bytes] | None = None
+    """Who encoded them, and the bytes."""
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
@@ -80,19 +75,30 @@ class Sink(Protocol):
         """Send what waits; whether all of it was sent in time."""
 
 
-class Span:
-    """A span nobody records: it only carries its context. The recorded one below has the same methods."""
+class Span(msgspec.Struct, eq=False, gc=False):
+    """A span nobody records: it only carries its context. The recorded one below has the same methods.
 
-    __slots__ = ("_token", "context")
+    Structs, because they are made in C; unseen by the garbage collector: nothing that a span holds points back at it.
+    """
 
     context: SpanContext
-    tentative = False
-    """Whether the span may still turn out never to have been; nothing may point at it before `keep`."""
-    shared: Sequence[Fixed] = ()
-    """Attributes that it has in common with others."""
+    _token: Any = None
+    """What restores the span that was active before."""
 
-    def __init__(self, context: SpanContext) -> None:
-        self.context = context
+    @property
+    def tentative(self) -> bool:
+        """Whether the span may still turn out never to have been; nothing may point at it before `keep`."""
+        return False
+
+    @property
+    def shared(self) -> Sequence[Fixed]:
+        """Attributes that it has in common with others."""
+        return ()
+
+    @property
+    def innermost(self) -> Span:
+        """Itself, unless it stands for several (nest.py)."""
+        return self
 
     @property
     def recording(self) -> bool:
@@ -132,6 +138,9 @@ class Span:
     def end(self, end_ns: int | None = None) -> None:
         """Finish. Only the first call counts."""
 
+    def finish(self, error: BaseException | None) -> None:
+        """Finish as leaving `with` does: with what went wrong inside."""
+
     def discard(self) -> None:
         """Finish without telling anyone: it turned out that nothing was done."""
 
@@ -145,22 +154,17 @@ class Span:
         return (context.trace_hex, context.span_hex) if context.sampled else None
 
     def __enter__(self) -> Span:
-        self._token: Token[Span | None] = active.set(self)
+        self._token = active.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         active.reset(self._token)
 
 
-class _Off(Span):
+class _Off(Span, eq=False, gc=False):
     """The span of a tracer that is off: shared by all, changes nothing, lets an outer context pass through."""
 
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        pass
-
-    @property
+    @property  # type: ignore[misc]
     def context(self) -> SpanContext:  # type: ignore[override]
         return current_context() or INVALID
 
@@ -171,60 +175,29 @@ class _Off(Span):
         pass
 
 
-OFF = _Off()
+OFF = _Off(INVALID)
 
 
-class RecordedSpan(Span):
+class RecordedSpan(Span, eq=False, gc=False, kw_only=True):
     """A sampled span. Fields are read by the exporter after `end`."""
 
-    __slots__ = (
-        "_sink",
-        "dropped_attributes",
-        "dropped_events",
-        "dropped_links",
-        "end_ns",
-        "events",
-        "kind",
-        "links",
-        "message",
-        "name",
-        "own",
-        "parent",
-        "scope",
-        "shared",
-        "start_ns",
-        "status",
-        "tentative",
-    )
-
-    def __init__(
-        self,
-        context: SpanContext,
-        parent: SpanContext | None,
-        name: str,
-        kind: int,
-        start_ns: int,
-        own: dict[str, Any],
-        shared: Sequence[Fixed],
-        scope: Scope,
-        sink: Sink,
-    ) -> None:
-        self.context = context
-        self.parent = parent
-        self.name = name
-        self.kind = kind
-        self.start_ns = start_ns
-        self.end_ns = 0
-        self.own = own
-        self.shared = shared
-        self.events: list[Event] | None = None
-        self.links: list[Link] | None = None
-        self.status = UNSET
-        self.message = ""
-        self.dropped_attributes = self.dropped_events = self.dropped_links = 0
-        self.scope = scope
-        self.tentative = False
-        self._sink = sink
+    parent: SpanContext | None
+    name: str
+    kind: int
+    start_ns: int
+    own: dict[str, Any]
+    shared: Sequence[Fixed]
+    scope: Scope
+    sink: Sink
+    end_ns: int = 0
+    tentative: bool = False
+    events: list[Event] | None = None
+    links: list[Link] | None = None
+    status: int = UNSET
+    message: str = ""
+    dropped_attributes: int = 0
+    dropped_events: int = 0
+    dropped_links: int = 0
 
     @property
     def recording(self) -> bool:
@@ -302,7 +275,7 @@ class RecordedSpan(Span):
         end = end_ns or now_ns()
         self.end_ns = end if end > self.start_ns else self.start_ns
         if not self.tentative:
-            self._sink.offer(self)
+            self.sink.offer(self)
 
     def discard(self) -> None:
         self.end_ns = self.end_ns or now_ns()
@@ -312,6 +285,9 @@ class RecordedSpan(Span):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         active.reset(self._token)
+        self.finish(error)
+
+    def finish(self, error: BaseException | None) -> None:
         if error is not None and isinstance(error, Exception):  # a cancelled task is no failure of what it did
             self.record_exception(error)
             if self.status == UNSET:
@@ -320,7 +296,7 @@ class RecordedSpan(Span):
             end = now_ns()
             self.end_ns = end if end > self.start_ns else self.start_ns
             if not self.tentative:
-                self._sink.offer(self)
+                self.sink.offer(self)
 
 
 class Tracer:
@@ -387,19 +363,25 @@ class Tracer:
                 if outer.tentative:
                     outer.keep()
                 parent = outer.context
-        if parent is not None and parent.trace_id:
+        if parent is None or not parent.trace_id:
+            context = self._root(sampled)
+        else:
             keep = parent.sampled if sampled is None else sampled
             context = SpanContext(parent.trace_id, self._bits(64) or 1, keep, False, parent.state, parent.baggage)
-        else:
-            context = self._root(sampled)
         if not context.sampled:
             return Span(context)
-        began = start_ns or now_ns()
-        own = dict(attributes) if attributes else {}
-        span = RecordedSpan(context, parent, name, kind, began, own, shared, self.scope, sink)
-        if not (tentative or links):
-            return span
-        span.tentative = tentative
+        span = RecordedSpan(
+            context,
+            parent=parent,
+            name=name,
+            kind=kind,
+            start_ns=start_ns or now_ns(),
+            own=dict(attributes) if attributes else {},
+            shared=shared,
+            scope=self.scope,
+            sink=sink,
+            tentative=tentative,
+        )
         for link in links:
             if isinstance(link, Link):
                 span.link(link.context, link.attributes)
@@ -409,6 +391,25 @@ class Tracer:
 
     start = span
     """The same call, named for callers that end the span themselves."""
+
+    def inside(self, outer: Span, name: str, start_ns: int = 0) -> Span:
+        """A child of `outer`, which is recorded, with nothing but a name: `span` without its questions. To be ended."""
+        sink = self.sink
+        if sink is None:
+            return OFF
+        parent = outer.context
+        context = SpanContext(parent.trace_id, self._bits(64) or 1, True, False, parent.state, parent.baggage)
+        return RecordedSpan(
+            context,
+            parent=parent,
+            name=name,
+            kind=INTERNAL,
+            start_ns=start_ns or now_ns(),
+            own={},
+            shared=(),
+            scope=self.scope,
+            sink=sink,
+        )
 
     def _root(self, sampled: bool | None) -> SpanContext:
         trace_id = self._bits(128) or 1
@@ -442,7 +443,8 @@ def describe(error: BaseException) -> dict[str, str]:
 
 def current_span() -> Span:
     """The active span; outside any, one that does nothing."""
-    return active.get() or OFF
+    span = active.get()
+    return OFF if span is None else span.innermost
 
 
 @contextmanager

@@ -18,16 +18,11 @@ from kubeglass.telemetry.tracing.tracer import ANNOTATION, CURRENT, Attributes, 
 _KINDS = (api.SpanKind.INTERNAL, *api.SpanKind)
 
 
-class _SdkSpan(Span):
+class _SdkSpan(Span, eq=False, kw_only=True):
     """An SDK span with our span's methods."""
 
-    __slots__ = ("_active", "inner")
-
-    def __init__(self, inner: api.Span) -> None:
-        context = inner.get_span_context()
-        super().__init__(SpanContext(context.trace_id, context.span_id, context.trace_flags.sampled))
-        self.inner = inner
-        self._active: AbstractContextManager[Any]
+    inner: api.Span
+    _active: AbstractContextManager[Any] | None = None
 
     @property
     def recording(self) -> bool:
@@ -58,6 +53,12 @@ class _SdkSpan(Span):
     def end(self, end_ns: int | None = None) -> None:
         self.inner.end(end_ns)
 
+    def finish(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            self.record_exception(error)
+            self.error(f"{type(error).__name__}: {error}")
+        self.end()
+
     def __enter__(self) -> Span:
         super().__enter__()
         self._active = api.use_span(self.inner, end_on_exit=True)
@@ -66,7 +67,13 @@ class _SdkSpan(Span):
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         super().__exit__(kind, error, trace)
+        assert self._active is not None  # it was entered
         self._active.__exit__(kind, error, trace)
+
+
+def _sdk_span(inner: api.Span) -> _SdkSpan:
+    context = inner.get_span_context()
+    return _SdkSpan(SpanContext(context.trace_id, context.span_id, context.trace_flags.sampled), inner=inner)
 
 
 class _SdkTracer(Tracer):
@@ -102,9 +109,13 @@ class _SdkTracer(Tracer):
     ) -> Span:
         parts = (*shared, attributes or {})
         kept = {key: value for part in parts for key, value in part.items() if value is not None}
-        return _SdkSpan(self._sdk.start_span(name, kind=_KINDS[kind], attributes=kept, start_time=start_ns))
+        return _sdk_span(self._sdk.start_span(name, kind=_KINDS[kind], attributes=kept, start_time=start_ns))
 
     start = span
+
+    def inside(self, outer: Span, name: str, start_ns: int = 0) -> Span:
+        above = api.set_span_in_context(outer.inner) if isinstance(outer, _SdkSpan) else None
+        return _sdk_span(self._sdk.start_span(name, above, start_time=start_ns or None))
 
     async def run(self, started: Callable[[], None]) -> None:
         started()
