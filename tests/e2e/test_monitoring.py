@@ -25,7 +25,7 @@ NOT_HERE = {
     "container_network_transmit_bytes_total": "as above",
     "container_network_transmit_packets_dropped_total": "as above",
     "container_network_transmit_packets_total": "as above",
-    "kubelet_cgroup_manager_duration_seconds_bucket": "needs cgroup v2 that the kubelet may write to",
+    "kubelet_cgroup_manager_duration_seconds_bucket": "needs control groups that the kubelet may make",
     "kubelet_cgroup_manager_duration_seconds_count": "as above",
 }
 """Rows of class always that a loopback cluster may miss, and why."""
