@@ -11,6 +11,8 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any, TypeVar
 
+import msgspec
+
 from kubeglass.telemetry.tracing.context import SpanContext
 from kubeglass.telemetry.tracing.tracer import INTERNAL, Event, Fixed, Link, RecordedSpan, Scope
 from kubeglass.telemetry.tracing.wire import double, field, fixed64, int64, varint
@@ -31,14 +33,21 @@ def resource(attributes: Mapping[str, Any]) -> bytes:
     return _pairs(attributes)
 
 
-def request(resource_bytes: bytes, spans: Iterable[tuple[Scope, bytes]]) -> bytes:
+class Encoded(msgspec.Struct, frozen=True, gc=False):
+    """A span that waits to be sent. Thousands may, and the garbage collector walks over none of them."""
+
+    scope: Scope
+    data: bytes
+
+
+def request(resource_bytes: bytes, spans: Iterable[Encoded]) -> bytes:
     """One ResourceSpans of already encoded spans, grouped by scope in order of appearance."""
     scopes: dict[Scope, list[bytes]] = {}
-    for scope, encoded in spans:
-        group = scopes.get(scope)
+    for span in spans:
+        group = scopes.get(span.scope)
         if group is None:
-            group = scopes[scope] = [field(b"\x0a", _scope(scope))]
-        group += (b"\x12", varint(len(encoded)), encoded)
+            group = scopes[span.scope] = [field(b"\x0a", _scope(span.scope))]
+        group += (b"\x12", varint(len(span.data)), span.data)
     pieces = [field(b"\x0a", resource_bytes)]
     for group in scopes.values():
         whole = b"".join(group)

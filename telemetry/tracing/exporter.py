@@ -19,12 +19,12 @@ from typing import Any
 from kubeglass.logging.klog import Logger
 from kubeglass.telemetry.tracing import encode
 from kubeglass.telemetry.tracing.delivery import DEFAULT_PATIENCE, Patience, deliver
+from kubeglass.telemetry.tracing.encode import Encoded
 from kubeglass.telemetry.tracing.metrics import ExporterMetrics
 from kubeglass.telemetry.tracing.outcome import Outcome, Verdict
-from kubeglass.telemetry.tracing.tracer import RecordedSpan, Scope
+from kubeglass.telemetry.tracing.tracer import RecordedSpan
 from kubeglass.telemetry.tracing.transport import Transport
 
-Encoded = tuple[Scope, bytes]
 _AT_ONCE = 64
 """How many ended spans are encoded together: the spans of a few requests, a tenth of a millisecond."""
 _BATCH_BYTES = 2 << 20
@@ -101,7 +101,7 @@ class Exporter:
             except IndexError:  # another thread was faster
                 return
             try:
-                queue.append((span.scope, encoded(span)))
+                queue.append(Encoded(span.scope, encoded(span)))
             except Exception as error:
                 self._drop("invalid", 1)
                 self._log.error(error, "Failed to encode span", span=span.name)
@@ -197,7 +197,7 @@ class Exporter:
         size = 0
         while self._queue and len(batch) < count and size < _BATCH_BYTES:
             batch.append(self._queue.popleft())
-            size += len(batch[-1][1])
+            size += len(batch[-1].data)
         self._under_way += len(batch)
         return batch
 

@@ -112,7 +112,7 @@ def _encoding(rounds: int) -> Row:
     resource, encoder = encode.resource({"service.name": "bench"}), encode.Encoder()
 
     def ours() -> bytes:
-        return encode.request(resource, [(span.scope, encoder.span(span)) for span in our_spans])
+        return encode.request(resource, [encode.Encoded(span.scope, encoder.span(span)) for span in our_spans])
 
     def theirs() -> bytes:
         return bytes(encode_spans(their_spans).SerializeToString())

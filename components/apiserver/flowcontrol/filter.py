@@ -203,21 +203,18 @@ def _describe(span: Span, ticket: Ticket) -> None:
             request.initial_seats,
             request.final_seats,
             request.reason or "executed",
+            at_once=not ticket.waited_ns,
         )
     )
     if ticket.waited_ns:
         span.set("kubeglass.apf.wait_seconds", ticket.waited_ns / SECOND)
-    else:
-        span.share(_AT_ONCE)
-
-
-_AT_ONCE = Fixed({"kubeglass.apf.wait_seconds": 0.0})
 
 
 @lru_cache(maxsize=1024)
 def _about_flow(
-    level: str, schema: str, distinguisher: str, queue: int, initial_seats: int, final_seats: int, outcome: str
-) -> Fixed:
+    level: str, schema: str, distinguisher: str, queue: int, initial_seats: int, final_seats: int, outcome: str,
+    *, at_once: bool,
+) -> Fixed:  # fmt: skip
     """What the spans of one flow have in common."""
     return Fixed(
         {
@@ -228,6 +225,7 @@ def _about_flow(
             "kubeglass.apf.initial_seats": initial_seats,
             "kubeglass.apf.final_seats": final_seats,
             "kubeglass.apf.outcome": outcome,
+            **({"kubeglass.apf.wait_seconds": 0.0} if at_once else {}),
         }
     )
 

@@ -138,7 +138,8 @@ def test_request_groups_by_scope() -> None:
     for span in spans:
         span.end()
     body = encode.request(
-        encode.resource({"service.name": "s", "n": 1}), [(s.scope, encode.Encoder().span(s)) for s in spans]
+        encode.resource({"service.name": "s", "n": 1}),
+        [encode.Encoded(s.scope, encode.Encoder().span(s)) for s in spans],
     )
     read = ExportTraceServiceRequest.FromString(body)
     (group,) = read.resource_spans
