@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import stat
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import kubeglass
-from kubeglass.components.kubelet.runtime.images import PROGRAMS, Catalog, image_id, parse, unknown_image_message
+from kubeglass.components.kubelet.runtime.images import Catalog, Program, image_id, parse, unknown_image_message
 from kubeglass.components.kubelet.runtime.runtime import (
     Container,
     ContainerConfig,
@@ -40,14 +39,14 @@ from kubeglass.components.kubelet.runtime.runtime import (
     new_id,
 )
 from kubeglass.components.kubelet.runtime.shim.cgroup import Group
-from kubeglass.components.kubelet.runtime.shim.spawn import DEFAULT_PATH, Isolation
+from kubeglass.components.kubelet.runtime.shim.spawn import Isolation
 from kubeglass.components.kubelet.runtime.shimclient import ShimClient, ShimGoneError, open_streams
 from kubeglass.components.kubelet.runtime.shims import STOP_SECONDS, ShimStarter, alive, kill_shim
 from kubeglass.components.kubelet.runtime.shims import stop_all as stop_all
+from kubeglass.components.kubelet.runtime.shimspec import shim_spec
 from kubeglass.components.kubelet.runtime.statistics import Statistics
 from kubeglass.components.machinery.loopback import first_unprivileged_port
 
-_SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _KILLED = 137
 
 
@@ -222,13 +221,26 @@ class ProcessRuntime:
         """Resolve the image to a program and hand the container to the shim."""
         shim = self._shim(sandbox_id)
         container_id = new_id()
-        spec = self._spec(sandbox_id, config, container_id)
+        spec = shim_spec(
+            container_id, config, self._program(config), self._sandboxes[sandbox_id].config.host_network,
+            namespaces=self.isolation.namespaces, port_shift=self._port_shift,
+        )  # fmt: skip
         directory = self._sandboxes_dir / sandbox_id / "containers" / container_id
         directory.mkdir(mode=0o700)
         (directory / "kubelet.json").write_text(json.dumps(asdict(config)))
         self._containers[container_id] = self._new_container(container_id, sandbox_id, config)
         self._update(await shim.call("create", container=container_id, config=spec))
         return container_id
+
+    def _program(self, config: ContainerConfig) -> Program:
+        """What stands for the image. Raises NotFoundError, RuntimeCallError."""
+        try:
+            program = self._catalog.program(config.image, config.command, config.args)
+        except KeyError as error:
+            raise NotFoundError(unknown_image_message(config.image)) from error
+        if not program.args:
+            raise RuntimeCallError("no command specified")
+        return program
 
     def _new_container(self, container_id: str, sandbox_id: str, config: ContainerConfig) -> Container:
         return Container(
@@ -246,38 +258,6 @@ class ProcessRuntime:
             cgroup_parents=tuple(config.cgroup_parents),
             resources=config.resources,
         )
-
-    def _spec(self, sandbox_id: str, config: ContainerConfig, container_id: str) -> dict[str, Any]:
-        """What the shim executes. Raises RuntimeCallError when this host cannot give what the container asks for."""
-        try:
-            program = self._catalog.program(config.image, config.command, config.args)
-        except KeyError as error:
-            raise NotFoundError(unknown_image_message(config.image)) from error
-        if not program.args:
-            raise RuntimeCallError("no command specified")
-        mounts = [asdict(mount) for mount in config.mounts]
-        if not self.isolation.namespaces:
-            mounts = _without_namespaces(mounts)
-        env = {"PATH": DEFAULT_PATH, **program.env, **config.env}
-        env.setdefault("HOME", "/root" if not config.uid else "/")
-        if program.builtin:
-            env |= {"KUBEGLASS_POD_IP": config.pod_ip, "KUBEGLASS_PORT_SHIFT": str(self._port_shift)}
-            env |= {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
-        spec = asdict(config)
-        spec |= {
-            "args": list(program.args),
-            "env": env,
-            "mounts": mounts,
-            "working_dir": config.working_dir or program.working_dir,
-            "stop_signal": config.stop_signal or program.stop_signal,
-            "programs": _program_directories() if program.builtin else [],
-            "supervise_sockets": not program.builtin and not self._sandboxes[sandbox_id].config.host_network,
-            "cgroup_folders": [f"{parent}/{container_id}" for parent in config.cgroup_parents],
-        }
-        del spec["command"]
-        if config.tty:
-            env.setdefault("TERM", "xterm")
-        return spec
 
     async def start_container(self, container_id: str) -> None:
         """Run the container's program. Raises StartContainerError."""
@@ -447,30 +427,6 @@ class ProcessRuntime:
 def _group(container: Container) -> Group:
     """The control group of a container."""
     return Group([f"{parent}/{container.id}" for parent in container.cgroup_parents])
-
-
-def _program_directories() -> list[str]:
-    """What a built-in program needs to see besides /usr: the interpreter, and its own source where that lies apart."""
-    wanted = [Path(sys.base_prefix).resolve(), PROGRAMS.resolve()]
-    shown = [Path("/usr")]
-    for folder in wanted:
-        if not any(folder.is_relative_to(parent) for parent in shown):
-            shown.append(folder)
-    return [str(folder) for folder in shown[1:]]
-
-
-def _without_namespaces(mounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without mount namespaces only a path that is the same inside and outside can be given."""
-    for mount in mounts:
-        path = mount["container_path"]
-        if path.startswith((_SERVICE_ACCOUNT_PATH, "/etc/hosts", "/dev/termination-log")):
-            continue
-        if mount["host_path"] != path:
-            raise RuntimeCallError(
-                f'cannot mount a volume at "{path}": this host permits neither root nor unprivileged user namespaces '
-                "(sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
-            )
-    return []
 
 
 async def _read_all(streams: ProcessStreams, stream: int) -> bytes:
