@@ -14,6 +14,7 @@ from kubeglass.components.api.fielderrors import (
     not_supported,
     required,
     too_long,
+    too_many,
 )
 from kubeglass.components.api.objects import (
     ClusterRole,
@@ -47,6 +48,8 @@ from kubeglass.components.api.validation.containers import NON_NEGATIVE, PROTOCO
 IMMUTABLE = "field is immutable"
 MAX_DATA_BYTES = 1024 * 1024
 _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_SLICE_ENDPOINTS = 1000
+_ENDPOINT_ADDRESSES = 100
 _ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 
 
@@ -135,7 +138,16 @@ def endpoints(found: Endpoints) -> list[Cause]:
                 causes.append(required(f"{at}.ports[{position}].name"))
             complaints = names.port_number(port.port)
             causes += [invalid(f"{at}.ports[{position}].port", port.port, text) for text in complaints]
+            causes += _protocol(f"{at}.ports[{position}]", port.protocol, port.app_protocol)
     return causes
+
+
+def _protocol(at: str, protocol: str, application: str) -> list[Cause]:
+    """The protocols of an endpoint's port."""
+    causes = [invalid(f"{at}.appProtocol", application, text) for text in names.qualified_name(application or "http")]
+    if not protocol:
+        return [*causes, required(f"{at}.protocol")]
+    return causes if protocol in PROTOCOLS else [*causes, not_supported(f"{at}.protocol", protocol, PROTOCOLS)]
 
 
 def _endpoint_ip(path: str, text: str) -> list[Cause]:
@@ -149,13 +161,34 @@ def endpoint_slice(found: EndpointSlice) -> list[Cause]:
         causes.append(required("addressType"))
     elif found.address_type not in ("FQDN", "IPv4", "IPv6"):
         causes.append(not_supported("addressType", found.address_type, ("FQDN", "IPv4", "IPv6")))
+    if len(found.endpoints) > _SLICE_ENDPOINTS:
+        causes.append(too_many("endpoints", len(found.endpoints), _SLICE_ENDPOINTS))
     for index, endpoint in enumerate(found.endpoints):
         at = f"endpoints[{index}].addresses"
         if not endpoint.addresses:
             causes.append(required(at, "must contain at least 1 address"))
+        if len(endpoint.addresses) > _ENDPOINT_ADDRESSES:
+            causes.append(too_many(at, len(endpoint.addresses), _ENDPOINT_ADDRESSES))
         for position, address in enumerate(endpoint.addresses):
             if found.address_type in ("IPv4", "IPv6"):
                 causes += _endpoint_ip(f"{at}[{position}]", address)
+        if endpoint.hostname:
+            complaints = names.dns1123_label(endpoint.hostname)
+            causes += [invalid(f"endpoints[{index}].hostname", endpoint.hostname, text) for text in complaints]
+    return causes + _slice_ports(found)
+
+
+def _slice_ports(found: EndpointSlice) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, port in enumerate(found.ports):
+        at = f"ports[{index}]"
+        if port.name:
+            causes += [invalid(f"{at}.name", port.name, text) for text in names.dns1123_label(port.name)]
+        if port.name in seen:
+            causes.append(duplicate(f"{at}.name", port.name))
+        seen.add(port.name)
+        causes += _protocol(at, port.protocol, port.app_protocol)
     return causes
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from kubeglass.components.api import defaults, kinds, validation
+from kubeglass.components.api import defaults, kinds, names, validation
 from kubeglass.components.api.kinds import Kind
 
 LABELS = {"app": "web"}
@@ -36,6 +36,14 @@ def service(**spec: Any) -> dict[str, Any]:
     return pod({"ports": [{"port": 80}], **spec})
 
 
+LABEL, QUALIFIED = names.dns1123_label("Web")[0], names.qualified_name("a b")[0]
+
+
+def endpoint_slice(*ports: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"name": "web-1", "namespace": "d"}
+    return {"metadata": metadata, "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [*ports]}
+
+
 def causes(kind: Kind, obj: dict[str, Any]) -> list[str]:
     defaults.apply(kind, obj)
     return [f"{cause.field}: {cause.message}" for cause in validation.created(kind, obj)]
@@ -60,6 +68,7 @@ def causes(kind: Kind, obj: dict[str, Any]) -> list[str]:
         (kinds.STATEFUL_SET, stateful_set_with_claims()),
         (kinds.SERVICE, service()),
         (kinds.SERVICE, service(clusterIP="None", ports=[])),
+        (kinds.ENDPOINT_SLICE, endpoint_slice({"port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"})),
         (kinds.CONFIG_MAP, {"metadata": {"name": "c", "namespace": "d"}, "data": {"a.b_c-d": "x"}}),
         (
             kinds.CLUSTER_ROLE,
@@ -151,6 +160,23 @@ def test_good_objects_pass(kind: Kind, obj: dict[str, Any]) -> None:
             ["spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"],
         ),
         (kinds.SERVICE, service(ports=[]), ["spec.ports: Required value"]),
+        (
+            kinds.ENDPOINT_SLICE,
+            endpoint_slice({"protocol": "ICMP"}, {"name": "Web"}, {"name": "Web", "appProtocol": "a b"}),
+            [
+                'ports[0].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"',
+                f'ports[1].name: Invalid value: "Web": {LABEL}',
+                f'ports[2].name: Invalid value: "Web": {LABEL}',
+                'ports[2].name: Duplicate value: "Web"',
+                f'ports[2].appProtocol: Invalid value: "a b": {QUALIFIED}',
+            ],
+        ),
+        (
+            kinds.ENDPOINT_SLICE,
+            endpoint_slice() | {"endpoints": [{"addresses": ["10.0.0.1"] * 101}] * 1001},
+            ["endpoints: Too many: 1001: must have at most 1000 items"]
+            + [f"endpoints[{index}].addresses: Too many: 101: must have at most 100 items" for index in range(1001)],
+        ),
         (
             kinds.SERVICE,
             service(ports=[{"port": 1}, {"port": 2}]),
