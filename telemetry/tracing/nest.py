@@ -1,6 +1,6 @@
 """Spans inside one another that share one change of the context variable: those of a request's filters.
 
-Making a span active and inactive again costs half of what a span costs. The filters of a chain lie inside one another
+Entering and leaving a span is nearly half of its cost. The filters of a chain lie inside one another
 and every request passes through them, so one `Nest` is active in place of them all and knows the innermost. What is
 started inside, in this task or in others, is a child of the span that is innermost at that moment.
 """
