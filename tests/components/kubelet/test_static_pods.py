@@ -63,7 +63,7 @@ async def test_mirror_and_life(node, api, tmp_path: Path) -> None:
         await api.until(running)
         assert api.pod("web-node-1")["status"]["containerStatuses"][0]["containerID"] == found
     async with node.running(static_pod_path=folder) as kubelet:
-        await api.until(lambda: kubelet._static.mirrors() == 1)
+        await api.until(lambda: kubelet._static.mirrors() == 1 and kubelet._workers)
         assert [c.id for c in await kubelet.runtime.list_containers()] == [found.removeprefix("process://")]
         (folder / "web.yaml").unlink()
         await api.until(lambda: api.pod("web-node-1") is None)
