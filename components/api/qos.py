@@ -16,10 +16,13 @@ _COUNTED = ("cpu", "memory")
 
 
 def qos_class(pod: Pod | Mapping[str, Any]) -> str:
-    """Guaranteed when every container limits CPU and memory to what it requests; BestEffort when none asks."""
+    """Guaranteed when every container limits CPU and memory to what it requests; BestEffort when none asks. A limit is
+    also the request where there is no other (the default, which static Pods do not pass through)."""
     spec = (pod if isinstance(pod, Pod) else decode(Pod, pod)).spec
-    containers = [*spec.containers, *spec.init_containers]
-    asks = [(_amounts(item.resources.requests), _amounts(item.resources.limits)) for item in containers]
+    asks = []
+    for container in (*spec.containers, *spec.init_containers):
+        limits = _amounts(container.resources.limits)
+        asks.append((limits | _amounts(container.resources.requests), limits))
     if not any(requests or limits for requests, limits in asks):
         return BEST_EFFORT
     if all(limits.keys() == set(_COUNTED) and requests == limits for requests, limits in asks):

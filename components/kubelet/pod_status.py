@@ -13,6 +13,7 @@ import msgspec
 
 from kubeglass.components.api.objects import Container as ContainerSpec
 from kubeglass.components.api.objects import ContainerStatus, Pod
+from kubeglass.components.api.qos import qos_class
 from kubeglass.components.kubelet.actions import should_restart
 from kubeglass.components.kubelet.observed import Observed, Role, is_sidecar
 from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState
@@ -344,17 +345,3 @@ def _pod_ready(pod: Pod, containers_ready: tuple[str, str, str]) -> tuple[str, s
                 f'the status of pod readiness gate "{gate.condition_type}" is not "True", but {found.status}'
             )
     return ("False", "ReadinessGatesNotReady", ", ".join(messages)) if messages else ("True", "", "")
-
-
-def qos_class(pod: Pod) -> str:
-    """Guaranteed, Burstable or BestEffort by cpu and memory of all containers."""
-    guaranteed, anything = True, False
-    for container in (*pod.spec.init_containers, *pod.spec.containers):
-        for resource in ("cpu", "memory"):
-            limit = container.resources.limits.get(resource)
-            request = container.resources.requests.get(resource, limit)
-            anything = anything or bool(limit or request)
-            guaranteed = guaranteed and limit is not None and request == limit
-    if not anything:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 
 from kubeglass.components.api import quantity
 from kubeglass.components.api.objects import Pod
+from kubeglass.components.api.qos import qos_class
 from kubeglass.components.kubelet import pod_resources
 from kubeglass.components.kubelet.cgroups.hierarchy import TOP
-from kubeglass.components.kubelet.pod_status import qos_class
 from kubeglass.components.kubelet.runtime.shim.cgroup import MIN_SHARES, Limits, quota, shares
 
 BURSTABLE, BEST_EFFORT = f"/{TOP}/burstable", f"/{TOP}/besteffort"

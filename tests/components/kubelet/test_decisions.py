@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from kubeglass.components.api.objects import Pod, Service, decode
+from kubeglass.components.api.qos import qos_class
 from kubeglass.components.kubelet.actions import ProbeVerdicts, compute, spec_hash
 from kubeglass.components.kubelet.backoff import BackOff
 from kubeglass.components.kubelet.environment import expand, field_value, resource_value, service_variables
 from kubeglass.components.kubelet.observed import Observed, observe
-from kubeglass.components.kubelet.pod_status import Knowledge, Waiting, generate, qos_class
+from kubeglass.components.kubelet.pod_status import Knowledge, Waiting, generate
 from kubeglass.components.kubelet.probes import Streak
 from kubeglass.components.kubelet.runtime.runtime import Container, ContainerState, Sandbox, SandboxConfig, SandboxState
 
