@@ -21,8 +21,8 @@ def qos_class(pod: Pod | Mapping[str, Any]) -> str:
     spec = (pod if isinstance(pod, Pod) else decode(Pod, pod)).spec
     asks = []
     for container in (*spec.containers, *spec.init_containers):
-        limits = _amounts(container.resources.limits)
-        asks.append((limits | _amounts(container.resources.requests), limits))
+        limits = container.resources.limits
+        asks.append((_amounts({**limits, **container.resources.requests}), _amounts(limits)))
     if not any(requests or limits for requests, limits in asks):
         return BEST_EFFORT
     if all(limits.keys() == set(_COUNTED) and requests == limits for requests, limits in asks):
