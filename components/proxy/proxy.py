@@ -19,7 +19,7 @@ from kubeglass.components.proxy.health import ProxyHealth
 from kubeglass.components.proxy.metrics import ChangeMetrics, HealthMetrics, IptablesMetrics, SyncMetrics
 from kubeglass.components.proxy.modes.mode import Mode, Outcome, Proxier
 from kubeglass.components.proxy.modes.userspace import userspace_mode
-from kubeglass.components.proxy.rules import Here, Ruleset, rules
+from kubeglass.components.proxy.rules import Here, Ruleset, routes_alike, rules
 from kubeglass.telemetry import Telemetry
 from kubeglass.telemetry.endpoints import serve
 from kubeglass.telemetry.pages import Answer, Asked, Pages
@@ -68,6 +68,7 @@ class Proxy:
         self._dirty = asyncio.Event()
         self._pending_slices = 0
         self._pending_services: set[str] = set()
+        self._began = clock.now()
         self._triggers: list[float] = []
         self._causes: list[Trigger] = []
         self._services.subscribe(self._service_changed)
@@ -101,15 +102,24 @@ class Proxy:
 
     def _slice_changed(self, change: Change[EndpointSlice]) -> None:
         self._change_metrics.endpoint_changes_total.inc()
+        if change.type == "MODIFIED" and change.old is not None and routes_alike(change.old, change.new):
+            return
         self._pending_slices += 1
         self._change_metrics.endpoint_changes_pending.set(self._pending_slices)
         stamp = change.new.metadata.annotations.get(TRIGGER_TIME)
-        if stamp and change.type != "DELETED" and self._slices.synced.is_set():
-            try:
-                self._triggers.append(clock.parse(stamp))
-            except ValueError:
-                self._telemetry.log.v(2).info("Error while parsing trigger time", slice=change.key, value=stamp)
+        if stamp and change.type != "DELETED":
+            self._note_trigger(change.key, stamp)
         self._want_sync()
+
+    def _note_trigger(self, key: str, stamp: str) -> None:
+        """When the change happened that the slice tells of. What happened before this proxy ran was not its to do."""
+        try:
+            when = clock.parse(stamp)
+        except ValueError:
+            self._telemetry.log.v(2).info("Error while parsing trigger time", slice=key, value=stamp)
+            return
+        if when > self._began:
+            self._triggers.append(when)
 
     def _node_changed(self, change: Change[Node]) -> None:
         self._health.node_is(None if change.type == "DELETED" else change.new)

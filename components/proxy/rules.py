@@ -167,6 +167,14 @@ def rules(services: Iterable[Service], slices: Iterable[EndpointSlice], here: He
     return Ruleset(tuple(made), here.node_ips)
 
 
+def routes_alike(one: EndpointSlice, other: EndpointSlice) -> bool:
+    """Whether two states of a slice lead traffic to the same places, whatever else has changed."""
+    service = one.metadata.labels.get(SERVICE_NAME)
+    if service != other.metadata.labels.get(SERVICE_NAME):
+        return False
+    return one.endpoints == other.endpoints and one.ports == other.ports
+
+
 def is_proxied(service: Service) -> bool:
     """Headless and external-name Services have no frontend."""
     return service.spec.type != "ExternalName" and service.spec.cluster_ip not in ("", "None")

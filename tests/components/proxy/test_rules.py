@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from kubeglass.components.api.objects import EndpointSlice, Service, decode
 from kubeglass.components.proxy.balancing import Balancer
-from kubeglass.components.proxy.rules import Backend, Frontend, Here, Rule, changed, rules
+from kubeglass.components.proxy.rules import Backend, Frontend, Here, Rule, changed, routes_alike, rules
 
 HERE = Here("node-1", ("127.64.0.1",), zone="a")
 
@@ -48,6 +50,18 @@ def test_terminating_endpoints_are_the_last_resort() -> None:
     dying = endpoint("1", ready=False, serving=True, terminating=True)
     assert backends(service(), slice_of(dying, endpoint("2"))) == {"127.96.0.5:80/TCP": ["2"]}
     assert backends(service(), slice_of(dying, endpoint("2", ready=False))) == {"127.96.0.5:80/TCP": ["1"]}
+
+
+def test_a_slice_that_leads_to_the_same_places_is_no_news() -> None:
+    """Labels and annotations change nothing; endpoints, ports and the Service they belong to do."""
+    before = slice_of(endpoint("1"))
+    labelled = msgspec.structs.replace(
+        before, metadata=msgspec.structs.replace(before.metadata, labels={**before.metadata.labels, "team": "a"})
+    )
+    moved = msgspec.structs.replace(before, metadata=msgspec.structs.replace(before.metadata, labels={}))
+    assert routes_alike(before, labelled)
+    others = (slice_of(endpoint("2")), slice_of(endpoint("1", ready=False)), slice_of(endpoint("1"), port=81), moved)
+    assert not any(routes_alike(before, other) for other in others)
 
 
 def test_local_policies() -> None:
