@@ -292,8 +292,8 @@ class QueueSet:
         self.totals.epochs_wrapped += lowest < 0
 
     def _choose(self, hand: tuple[int, ...]) -> Queue:
-        """The queue of the hand with the least waiting work, counting what executes as a seat's work each: it is charged
-        in full only when it ends, and whoever waits behind it then pays. The first place to look rotates."""
+        """The queue of the hand with the least waiting work, counting what executes as a seat's work each: that is
+        charged in full only when it ends, and whoever waits behind it then pays. The first place to look rotates."""
         offset = self.enqueues % len(hand)
         self.enqueues += 1
         queues = self.queues
