@@ -11,7 +11,6 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,15 +83,20 @@ def _wait_for_events(running: Cluster) -> None:
     running.kubectl("exec", "-n", "events", "keeper", "--", "true")
     livez = running.status()["components"]["proxy/" + running.items("nodes")[0]["metadata"]["name"]]["healthz"]
     running.curl(livez.replace("healthz", "livez"))
-    with suppress(AssertionError):  # about one scheduling cycle of ten times its plugins
-        eventually(lambda: "scheduler_plugin_execution_duration_seconds" in _timed(running), "plugins to be timed", 20)
+    eventually(lambda: "scheduler_plugin_execution_duration_seconds" in _timed(running), "plugins to be timed")
+    running.kubectl("delete", "pods", "-n", "events", "-l", "app=nowhere", "--wait=false")
 
 
 def _timed(running: Cluster) -> set[str]:
-    """The scheduler's families, after every waiting Pod was given another try."""
-    node = running.items("nodes")[0]["metadata"]["name"]
-    for value in ("tried", "tried-"):
-        running.kubectl("label", "node", node, f"{value}=yes" if value == "tried" else value, "--overwrite")
+    """The scheduler's families, some cycles later: plugins are timed in one of ten."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "nowhere-", "namespace": "events", "labels": {"app": "nowhere"}},
+        "spec": {"nodeSelector": {"nowhere": "yes"}, "containers": [{"name": "c", "image": "pause"}]},
+    }
+    many = {"apiVersion": "v1", "kind": "List", "items": [pod] * 20}
+    running.kubectl("create", "-f", "-", input=json.dumps(many))
     url = running.status()["components"]["scheduler"]["metrics"][0]
     return Page("scheduler/metrics", running.curl(url, "-f", token=True).decode()).families()
 
