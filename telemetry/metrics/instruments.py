@@ -9,6 +9,7 @@ Formats live in exposition.py and protobuf.py.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
@@ -216,7 +217,7 @@ class Binding(NamedTuple):
 RECORDING: Final = Binding()
 
 
-class Instrument(Generic[C]):
+class Instrument(ABC, Generic[C]):
     """A bound row: its children by label values. Subclasses say what a child is."""
 
     __slots__ = ("_fresh", "_in_order", "_keys", "_order", "children", "help", "hides_zero", "row")
@@ -296,11 +297,13 @@ class Instrument(Generic[C]):
     def _head(self, labels: str) -> str:
         return f"{self.row.name}{{{labels}}} " if labels else f"{self.row.name} "
 
+    @abstractmethod
     def _child(self, labels: str) -> C:
-        raise NotImplementedError
+        """What counts under one set of label values, written as they are shown."""
 
+    @abstractmethod
     def _ignoring(self) -> C:
-        raise NotImplementedError
+        """The same for a metric that is hidden or disabled."""
 
 
 def needs_labels(*_: Any) -> None:

@@ -81,8 +81,8 @@ class Operation(Span, eq=False, kw_only=True):
     _log: Logger
     _outer_token: Token[SlowTrace | None] | None = None
 
-    @property  # type: ignore[misc]
-    def context(self) -> SpanContext:  # type: ignore[override]
+    @property  # type: ignore[misc]  # a field of Span; here it is that of the span inside
+    def context(self) -> SpanContext:  # type: ignore[override]  # the same
         return self._span.context
 
     @property

@@ -164,8 +164,8 @@ class Span(msgspec.Struct, eq=False, gc=False):
 class _Off(Span, eq=False, gc=False):
     """The span of a tracer that is off: shared by all, changes nothing, lets an outer context pass through."""
 
-    @property  # type: ignore[misc]
-    def context(self) -> SpanContext:  # type: ignore[override]
+    @property  # type: ignore[misc]  # a field of Span; here it is whatever is active
+    def context(self) -> SpanContext:  # type: ignore[override]  # the same
         return current_context() or INVALID
 
     def __enter__(self) -> Span:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import cast
@@ -110,11 +111,12 @@ class UserspaceProxier:
         self._rules.clear()
 
 
-class _Listener:
+class _Listener(ABC):
     balancer: Balancer
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """Stop listening."""
 
 
 def _socket(frontend: Frontend, kind: socket.SocketKind) -> socket.socket:
